@@ -1,0 +1,40 @@
+/** Error codes of the CNI specification 1.1.0, section "Error", and 999, which libcni's plugins use for all else. */
+export const ErrorCode = {
+  IncompatibleVersion: 1,
+  UnsupportedField: 2,
+  UnknownContainer: 3,
+  InvalidEnvironment: 4,
+  IoFailure: 5,
+  DecodingFailure: 6,
+  InvalidNetworkConfig: 7,
+  InvalidNetNS: 8,
+  TryAgainLater: 11,
+  PluginNotAvailable: 50,
+  LimitedConnectivity: 51,
+  Internal: 999,
+} as const;
+
+/** An error that a CNI caller can act on: it becomes the JSON that the runtime reads from standard output. */
+export class CniError extends Error {
+  override readonly name = 'CniError';
+  readonly code: number;
+  readonly details: string;
+
+  /**
+   * @param code One of {@link ErrorCode}, or a plugin's own code from 100.
+   * @param message What was wanted, what was found and where, in one sentence.
+   * @param details What to do, or what a deeper layer said; may be empty.
+   */
+  constructor(code: number, message: string, details = '', options?: ErrorOptions) {
+    super(message, options);
+    this.code = code;
+    this.details = details;
+  }
+}
+
+/** Turns whatever was thrown into a {@link CniError}, keeping one that already is. */
+export function toCniError(thrown: unknown): CniError {
+  if (thrown instanceof CniError) return thrown;
+  const message = thrown instanceof Error ? thrown.message : String(thrown);
+  return new CniError(ErrorCode.Internal, message, '', { cause: thrown });
+}
