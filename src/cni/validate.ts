@@ -1,0 +1,48 @@
+import { CniError, ErrorCode } from './error.ts';
+
+/** Container ids and network names (specification, sections "Parameters" and "Configuration format"). */
+const identifier = /^[a-zA-Z0-9][a-zA-Z0-9_.-]*$/;
+
+/** The kernel's IFNAMSIZ less its terminating zero. */
+const maxInterfaceNameLength = 15;
+
+/** The kernel's file name limit: both become parts of file names in IPAM directories and journals. */
+const maxIdentifierLength = 200;
+
+/** @throws {CniError} 4 in the words of libcni. */
+export function validateContainerId(id: string): void {
+  if (id.length <= maxIdentifierLength && identifier.test(id)) return;
+  throw new CniError(ErrorCode.InvalidEnvironment, 'invalid characters in containerID', abbreviate(id));
+}
+
+/** @throws {CniError} 7 in the words of libcni. */
+export function validateNetworkName(name: string): void {
+  if (name === '') throw new CniError(ErrorCode.InvalidNetworkConfig, 'missing network name');
+  if (name.length <= maxIdentifierLength && identifier.test(name)) return;
+  throw new CniError(ErrorCode.InvalidNetworkConfig, 'invalid characters found in network name', abbreviate(name));
+}
+
+/**
+ * What the kernel takes as an interface's name (dev_valid_name in net/core/dev.c).
+ *
+ * @throws {CniError} 4 in the words of libcni.
+ */
+export function validateInterfaceName(name: string): void {
+  const problem = interfaceNameProblem(name);
+  if (problem !== undefined) throw new CniError(ErrorCode.InvalidEnvironment, problem, abbreviate(name));
+}
+
+/** What is wrong with an interface's name, or undefined. */
+export function interfaceNameProblem(name: string): string | undefined {
+  if (name === '') return 'interface name is empty';
+  if (Buffer.byteLength(name) > maxInterfaceNameLength) {
+    return `interface name is too long: "${abbreviate(name)}" has more than ${maxInterfaceNameLength} characters`;
+  }
+  if (name === '.' || name === '..') return 'interface name is . or ..';
+  if (/[/:\s\0]/.test(name)) return 'interface name contains / or : or whitespace characters';
+  return undefined;
+}
+
+function abbreviate(text: string): string {
+  return text.length > 80 ? `${text.slice(0, 80)}...` : text;
+}
