@@ -1,6 +1,7 @@
 import { z } from 'zod';
-import { CniError, ErrorCode } from './error.ts';
+import { CniError, ErrorCode, toCniError } from './error.ts';
 import { isJsonArray, isJsonObject, type JsonObject, type JsonValue } from './json.ts';
+import type { PluginConfig } from './plugin.ts';
 import type { Result, ResultDNS, ResultInterface, ResultIP, ResultRoute } from './result.ts';
 import { parseWith, show } from './schema.ts';
 import { cniVersions, compareVersions, isCniVersion } from './version.ts';
@@ -17,7 +18,7 @@ const isVersion1 = (version: string): boolean => compareVersions(version, '1.0.0
 /**
  * Writes a result in the shape of a version.
  *
- * @throws {CniError} 999 for a result without addresses in 0.1.0 and 0.2.0, which cannot express one.
+ * @throws {CniError} 999 in 0.1.0 and 0.2.0 for a result with interfaces but no address, which they cannot express.
  */
 export function encodeResult(result: Result, version: string): JsonObject {
   if (!hasLists(version)) return encode02(result, version);
@@ -65,7 +66,7 @@ function encodeIP04(ip: ResultIP): JsonObject {
 function encode02(result: Result, version: string): JsonObject {
   const ip4 = encodeFamily(result, 4);
   const ip6 = encodeFamily(result, 6);
-  if (ip4 === undefined && ip6 === undefined) {
+  if (ip4 === undefined && ip6 === undefined && (result.interfaces.length > 0 || result.routes.length > 0)) {
     throw new CniError(
       ErrorCode.Internal,
       'cannot convert: no valid IP addresses',
@@ -191,6 +192,21 @@ export function decodeResult(json: JsonValue, version: string, source: string): 
     );
   }
   return hasLists(stated) ? decodeLists(json, source) : decode02(json, source);
+}
+
+/**
+ * The result of the plugin before, or of the whole ADD, that a configuration carries.
+ *
+ * @throws {CniError} 7 when it is not a result.
+ */
+export function readPrevResult(config: PluginConfig): Result | undefined {
+  const json = config['prevResult'];
+  if (json === undefined || json === null) return undefined;
+  try {
+    return decodeResult(json, config.cniVersion, `network "${config.name}": prevResult`);
+  } catch (thrown) {
+    throw new CniError(ErrorCode.InvalidNetworkConfig, toCniError(thrown).message, '', { cause: thrown });
+  }
 }
 
 function decodeLists(json: JsonObject, source: string): Result {

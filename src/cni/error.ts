@@ -38,3 +38,13 @@ export function toCniError(thrown: unknown): CniError {
   const message = thrown instanceof Error ? thrown.message : String(thrown);
   return new CniError(ErrorCode.Internal, message, '', { cause: thrown });
 }
+
+/**
+ * The JSON that a plugin prints where it fails (specification 1.1.0, section "Error").
+ *
+ * @param cniVersion That of the configuration, or the newest where none could be read.
+ */
+export function renderError(error: CniError, cniVersion: string): string {
+  const { code, message: msg, details } = error;
+  return JSON.stringify({ cniVersion, code, msg, ...(details !== '' && { details }) }, undefined, 4);
+}

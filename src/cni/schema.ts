@@ -132,11 +132,17 @@ export function matchKeys(schema: z.core.$ZodType, json: JsonValue): JsonValue {
   if (inner instanceof z.ZodRecord && isJsonObject(json)) {
     return mapValues(json, (value) => matchKeys(inner.valueType, value));
   }
-  if (inner instanceof z.ZodUnion) {
-    const option = inner.options.find((each) => accepts(each, json));
-    return option === undefined ? json : matchKeys(option, json);
-  }
+  if (inner instanceof z.ZodUnion)
+    return matchEach(
+      inner.options.filter((option) => takes(option, json)),
+      json,
+    );
+  if (inner instanceof z.ZodIntersection) return matchEach([inner.def.left, inner.def.right], json);
   return json;
+}
+
+function matchEach(schemas: readonly z.core.$ZodType[], json: JsonValue): JsonValue {
+  return schemas.reduce((matched, schema) => matchKeys(schema, matched), json);
 }
 
 function matchObject(shape: Readonly<Record<string, z.core.$ZodType>>, json: JsonObject): JsonObject {
@@ -157,11 +163,11 @@ function mapValues(object: JsonObject, map: (value: JsonValue) => JsonValue): Js
   return Object.fromEntries(entries);
 }
 
-/** Whether a union's alternative is meant, by the kind of value alone. */
-function accepts(schema: z.core.$ZodType, json: JsonValue): boolean {
+/** Whether a union's alternative may be meant, by the kind of value alone. */
+function takes(schema: z.core.$ZodType, json: JsonValue): boolean {
   const inner = unwrap(schema);
-  if (inner instanceof z.ZodObject || inner instanceof z.ZodRecord) return isJsonObject(json);
-  return inner instanceof z.ZodArray && isJsonArray(json);
+  if (inner instanceof z.ZodArray) return isJsonArray(json);
+  return isJsonObject(json);
 }
 
 function acceptsNull(schema: z.core.$ZodType): boolean {
@@ -181,7 +187,10 @@ function unwrap(schema: z.core.$ZodType): z.core.$ZodType {
   ) {
     return unwrap(schema.def.innerType);
   }
-  if (schema instanceof z.ZodPipe) return unwrap(schema.def.in);
+  if (schema instanceof z.ZodPipe) {
+    const { in: input, out } = schema.def;
+    return unwrap(input instanceof z.ZodTransform ? out : input);
+  }
   if (schema instanceof z.ZodLazy) return unwrap(schema.def.getter());
   return schema;
 }
