@@ -1,0 +1,88 @@
+import { readFile } from 'node:fs/promises';
+import { isIPv6 } from 'node:net';
+import { join } from 'node:path';
+import { type Connection, connectionOf } from './kubeconfig.ts';
+
+/** Service-account credentials are replaced about every hour, per-node certificates every few minutes. */
+const freshFor = 30_000;
+
+const serviceAccount = '/var/run/secrets/kubernetes.io/serviceaccount';
+
+/**
+ * The way to the API server, with credentials that change while we run. Everything is read again every half minute and
+ * after a 401; when that fails (a file in the midst of being replaced), the last good state is used.
+ */
+export class Access {
+  /** Where it comes from, for messages. */
+  readonly origin: string;
+  readonly #load: () => Promise<Connection>;
+  #current: { readonly connection: Connection; readonly at: number } | undefined;
+  #loading: Promise<Connection> | undefined;
+
+  constructor(origin: string, load: () => Promise<Connection>) {
+    this.origin = origin;
+    this.#load = load;
+  }
+
+  /** From a kubeconfig file, its current context. */
+  static kubeconfig(file: string): Access {
+    return new Access(`kubeconfig ${file}`, () => connectionOf(file));
+  }
+
+  /**
+   * From what a pod is given: the service's address in the environment, token and authority in files.
+   *
+   * @param directory Where the service account is mounted.
+   */
+  static inCluster(environment: NodeJS.ProcessEnv = process.env, directory: string = serviceAccount): Access {
+    return new Access(`service account in ${directory}`, () => inClusterConnection(environment, directory));
+  }
+
+  /**
+   * What the next request is to use.
+   *
+   * @throws {Error} when nothing could ever be read: which file, which key, what was expected.
+   */
+  async connection(): Promise<Connection> {
+    if (this.#current !== undefined && performance.now() - this.#current.at < freshFor) return this.#current.connection;
+    this.#loading ??= this.#reload().finally(() => {
+      this.#loading = undefined;
+    });
+    return this.#loading;
+  }
+
+  /** The server refused the credentials: they are read again before the next request. */
+  expire(): void {
+    if (this.#current !== undefined) this.#current = { ...this.#current, at: Number.NEGATIVE_INFINITY };
+  }
+
+  async #reload(): Promise<Connection> {
+    try {
+      const connection = await this.#load();
+      this.#current = { connection, at: performance.now() };
+      return connection;
+    } catch (error) {
+      if (this.#current === undefined) throw error;
+      return this.#current.connection;
+    }
+  }
+}
+
+async function inClusterConnection(environment: NodeJS.ProcessEnv, directory: string): Promise<Connection> {
+  const host = environment['KUBERNETES_SERVICE_HOST'];
+  const port = environment['KUBERNETES_SERVICE_PORT'];
+  if (!host || !port) {
+    throw new Error(
+      'no kubeconfig was given, and KUBERNETES_SERVICE_HOST and KUBERNETES_SERVICE_PORT are not set: this process does not run in a pod',
+    );
+  }
+  const [token, ca] = await Promise.all([
+    readFile(join(directory, 'token'), 'utf8'),
+    readFile(join(directory, 'ca.crt'), 'utf8'),
+  ]);
+  return {
+    server: new URL(`https://${isIPv6(host) ? `[${host}]` : host}:${port}`),
+    tls: { ca },
+    headers: { authorization: `Bearer ${token.trim()}` },
+  };
+}

@@ -1,0 +1,251 @@
+import http, { type IncomingMessage } from 'node:http';
+import https from 'node:https';
+import type { Access } from './access.ts';
+import { ApiError, apiErrorOf } from './error.ts';
+import type { Connection } from './kubeconfig.ts';
+import { jsonLines } from './lines.ts';
+
+export interface Request {
+  readonly method?: 'GET' | 'POST' | 'PATCH';
+  /** Absolute path; segments that come from outside are made with {@link segment}. */
+  readonly path: string;
+  readonly query?: Readonly<Record<string, string | undefined>>;
+  readonly body?: unknown;
+  readonly contentType?: string;
+  readonly signal?: AbortSignal;
+  /** Milliseconds for the whole exchange, 10 s unless told. */
+  readonly timeout?: number;
+}
+
+export interface StreamRequest {
+  readonly path: string;
+  readonly query?: Readonly<Record<string, string | undefined>>;
+  readonly signal: AbortSignal;
+  /** Milliseconds until the answer's head. */
+  readonly timeout: number;
+  /** Milliseconds without a byte after which the connection is taken for dead. */
+  readonly silence: number;
+  /** Milliseconds after which the stream ends in any case. */
+  readonly lifetime: number;
+}
+
+/** Larger than any page of a list that we ask for. An object of Kubernetes is at most 1.5 MiB. */
+const maxBody = 64 * 1024 * 1024;
+
+/** One path segment of a name that comes from outside. Names of Kubernetes need no escaping; others are refused. */
+export function segment(kind: string, name: string): string {
+  if (name.length <= 253 && /^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$/.test(name)) return name;
+  throw new ApiError(`"${name.slice(0, 300)}" cannot be the name of a ${kind}: expected a DNS subdomain`, {
+    status: 404,
+  });
+}
+
+/** Speaks HTTP/1.1 with the API server: bounded in time and size, with the credentials of the moment. */
+export class Client implements Disposable {
+  readonly #access: Access;
+  #agents: Agents | undefined;
+
+  constructor(access: Access) {
+    this.#access = access;
+  }
+
+  /**
+   * One exchange. A 401 is tried once more with credentials read anew; a kept connection that the server had closed
+   * meanwhile, once more on a new one. All other repetition is the caller's.
+   *
+   * @returns The parsed JSON body.
+   * @throws {ApiError}
+   */
+  async request(request: Request): Promise<unknown> {
+    const limit = AbortSignal.timeout(request.timeout ?? 10_000);
+    const signal = request.signal === undefined ? limit : AbortSignal.any([limit, request.signal]);
+    const { response, operation } = await this.#open(request, signal);
+    try {
+      const body = await collect(response, operation);
+      const value: unknown = body === '' ? undefined : JSON.parse(body);
+      return value;
+    } catch (error) {
+      throw asApiError(operation, error, signal);
+    }
+  }
+
+  /**
+   * An answer of JSON values, one a line, as a watch gives. Reading is what drives it: nothing is buffered beyond one
+   * line. Leaving the loop closes the connection.
+   *
+   * @param opened Called when the server has accepted.
+   * @throws {ApiError}
+   */
+  async *stream(request: StreamRequest, opened: () => void): AsyncGenerator<unknown, void, void> {
+    const controller = new AbortController();
+    const signal = AbortSignal.any([request.signal, controller.signal]);
+    const end = (why: string) => () => controller.abort(new DOMException(why, 'TimeoutError'));
+    const lifetime = setTimeout(end('it lived longer than asked for'), request.lifetime);
+    const silence = setTimeout(end('the connection was silent'), request.timeout);
+    let operation = `GET ${request.path}`;
+    try {
+      const answer = await this.#open({ ...request, timeout: request.lifetime }, signal, true);
+      operation = answer.operation;
+      opened();
+      clearTimeout(silence);
+      yield* jsonLines(answer.response, request.silence, end('the connection was silent'));
+    } catch (error) {
+      throw asApiError(operation, error, signal);
+    } finally {
+      clearTimeout(lifetime);
+      clearTimeout(silence);
+      controller.abort();
+    }
+  }
+
+  [Symbol.dispose](): void {
+    this.#agents?.destroy();
+  }
+
+  async #open(request: Request, signal: AbortSignal, streaming = false): Promise<Answer> {
+    const operationOf = (server: string) => `${request.method ?? 'GET'} ${request.path} of ${server}`;
+    for (let attempt = 1; ; attempt++) {
+      let connection: Connection;
+      try {
+        connection = await this.#access.connection();
+      } catch (error) {
+        throw asApiError(operationOf(this.#access.origin), error, signal);
+      }
+      const operation = operationOf(connection.server.origin);
+      const outcome = await this.#send(request, connection, signal, streaming);
+      if (outcome instanceof ClosedMeanwhile && attempt === 1) continue;
+      if (outcome instanceof Error) throw asApiError(operation, outcome, signal);
+      const status = outcome.statusCode ?? 0;
+      if (status >= 200 && status < 300) return { response: outcome, operation };
+
+      let body = '';
+      try {
+        body = await collect(outcome, operation);
+      } catch (error) {
+        throw asApiError(operation, error, signal);
+      }
+      if (status === 401 && attempt === 1) {
+        this.#access.expire();
+        continue;
+      }
+      throw apiErrorOf(operation, status, jsonOrNothing(body), outcome.headers['retry-after']);
+    }
+  }
+
+  #send(
+    request: Request,
+    connection: Connection,
+    signal: AbortSignal,
+    streaming: boolean,
+  ): Promise<IncomingMessage | Error> {
+    const url = new URL(connection.server);
+    url.pathname = url.pathname.replace(/\/$/, '') + request.path;
+    for (const [key, value] of Object.entries(request.query ?? {})) {
+      if (value !== undefined) url.searchParams.set(key, value);
+    }
+    const body = request.body === undefined ? undefined : JSON.stringify(request.body);
+    this.#agents = Agents.for(connection, this.#agents);
+    const agent = streaming ? this.#agents.streams : this.#agents.requests;
+    const options: https.RequestOptions = {
+      method: request.method ?? 'GET',
+      agent,
+      signal,
+      headers: {
+        accept: 'application/json',
+        'user-agent': 'plexus',
+        ...connection.headers,
+        ...(body === undefined
+          ? {}
+          : { 'content-type': request.contentType ?? 'application/json', 'content-length': Buffer.byteLength(body) }),
+      },
+    };
+    return new Promise((resolve) => {
+      const outgoing = url.protocol === 'https:' ? https.request(url, options) : http.request(url, options);
+      outgoing.once('response', resolve);
+      outgoing.on('error', (error) =>
+        resolve(outgoing.reusedSocket && isReset(error) ? new ClosedMeanwhile(error) : error),
+      );
+      outgoing.end(body);
+    });
+  }
+}
+
+interface Answer {
+  readonly response: IncomingMessage;
+  readonly operation: string;
+}
+
+/** A kept connection turned out to be closed before it carried this request. */
+class ClosedMeanwhile extends Error {
+  constructor(cause: Error) {
+    super(cause.message, { cause });
+  }
+}
+
+/** Kept connections for requests; streams have their own, so that they never stand in a request's way. */
+class Agents {
+  readonly requests: http.Agent;
+  readonly streams: http.Agent;
+  readonly #fingerprint: string;
+
+  constructor(connection: Connection, fingerprint: string) {
+    const kept = { keepAlive: true, keepAliveMsecs: 15_000, maxSockets: 16, maxFreeSockets: 2 };
+    const own = { keepAlive: false };
+    const secure = connection.server.protocol === 'https:';
+    this.requests = secure ? new https.Agent({ ...kept, ...defined(connection.tls) }) : new http.Agent(kept);
+    this.streams = secure ? new https.Agent({ ...own, ...defined(connection.tls) }) : new http.Agent(own);
+    this.#fingerprint = fingerprint;
+  }
+
+  /** The agents in use, or new ones where server or certificates have changed; what runs on old ones is let finish. */
+  static for(connection: Connection, current: Agents | undefined): Agents {
+    const fingerprint = JSON.stringify([connection.server, connection.tls]);
+    if (current !== undefined && current.#fingerprint === fingerprint) return current;
+    return new Agents(connection, fingerprint);
+  }
+
+  destroy(): void {
+    this.requests.destroy();
+    this.streams.destroy();
+  }
+}
+
+/** Drops keys without a value: node tells `ca: undefined` from no `ca`. */
+function defined<T extends object>(options: T): Partial<T> {
+  const entries = Object.entries(options).filter(([, value]) => value !== undefined);
+  const result: Partial<T> = {};
+  Object.assign(result, Object.fromEntries(entries));
+  return result;
+}
+
+function isReset(error: Error): boolean {
+  return 'code' in error && (error.code === 'ECONNRESET' || error.code === 'EPIPE');
+}
+
+async function collect(response: IncomingMessage, operation: string): Promise<string> {
+  const chunks: Buffer[] = [];
+  let size = 0;
+  for await (const data of response) {
+    const chunk = Buffer.from(data);
+    size += chunk.length;
+    if (size > maxBody) throw new ApiError(`${operation}: the answer is longer than ${maxBody} bytes`, {});
+    chunks.push(chunk);
+  }
+  return Buffer.concat(chunks).toString();
+}
+
+function jsonOrNothing(body: string): unknown {
+  try {
+    return JSON.parse(body);
+  } catch {
+    return undefined;
+  }
+}
+
+function asApiError(operation: string, error: unknown, signal: AbortSignal): ApiError {
+  if (error instanceof ApiError) return error;
+  // Of an aborted request node only says that it was aborted; the reason says why.
+  const cause: unknown = signal.aborted ? signal.reason : error;
+  const message = cause instanceof Error ? cause.message || cause.name : String(cause);
+  return new ApiError(`${operation}: ${message}`, {}, { cause });
+}

@@ -1,0 +1,91 @@
+import type { Access } from './access.ts';
+import { Client } from './client.ts';
+import { Events, type PodEvent } from './events.ts';
+import type { Log } from './log.ts';
+import { Networks } from './networks.ts';
+import { Pods } from './pods.ts';
+import type { NetworkAttachmentDefinition, Pod } from './schemas.ts';
+import { type NetworkStatus, setNetworkStatus } from './status.ts';
+import type { WatchTimings } from './watch.ts';
+
+export interface ClusterOptions {
+  /** How the API server is reached: {@link Access.kubeconfig} or {@link Access.inCluster}. */
+  readonly access: Access;
+  readonly nodeName: string;
+  readonly log: Log;
+  /** The source that users see with events; `multus` unless told, for what they have learned to look for. */
+  readonly component?: string;
+  readonly timings?: Partial<WatchTimings>;
+}
+
+/** All that attaching networks needs of Kubernetes. */
+export class Cluster implements AsyncDisposable {
+  /** Fulfilled once pods and networks have been listed. Calls before that are answered too, by asking the server. */
+  readonly ready: Promise<void>;
+  readonly #client: Client;
+  readonly #pods: Pods;
+  readonly #networks: Networks;
+  readonly #events: Events;
+  readonly #log: Log;
+  readonly #stop = new AbortController();
+
+  constructor({ access, nodeName, log, component = 'multus', timings = {} }: ClusterOptions) {
+    this.#log = log;
+    this.#client = new Client(access);
+    this.#pods = new Pods({ client: this.#client, nodeName, log, timings });
+    this.#networks = new Networks({ client: this.#client, log, timings });
+    this.#events = new Events({ client: this.#client, log, component, nodeName });
+    this.ready = Promise.all([this.#pods.watch.synced, this.#networks.watch.synced]).then(() => {});
+    this.ready.catch(() => {});
+  }
+
+  /** @see Pods.get */
+  pod(namespace: string, name: string, uid?: string): Promise<Pod> {
+    return this.#pods.get(namespace, name, uid);
+  }
+
+  /** @see Networks.get */
+  network(namespace: string, name: string): Promise<NetworkAttachmentDefinition> {
+    return this.#networks.get(namespace, name);
+  }
+
+  /** All pods of this node that are known. */
+  pods(): readonly Pod[] {
+    return [...this.#pods.watch.values()];
+  }
+
+  /** All networks that are known. */
+  networks(): readonly NetworkAttachmentDefinition[] {
+    return [...this.#networks.watch.values()];
+  }
+
+  /** @see setNetworkStatus */
+  setNetworkStatus(pod: Pod, statuses: readonly NetworkStatus[]): Promise<boolean> {
+    return setNetworkStatus(this.#client, pod, statuses, this.#log, this.#stop.signal);
+  }
+
+  /** Tells the pod's user something. Returns at once, never fails. */
+  event(pod: Pod, event: PodEvent): void {
+    this.#events.record(pod, event);
+  }
+
+  /** What keeps the copies of pods and networks from being up to date; empty when they are. */
+  problems(): readonly string[] {
+    return [this.#pods.watch.problem, this.#networks.watch.problem].flatMap((problem) => problem ?? []);
+  }
+
+  /** Waits until all events so far are written or given up. */
+  flush(): Promise<void> {
+    return this.#events.flush();
+  }
+
+  async close(): Promise<void> {
+    this.#stop.abort();
+    await Promise.all([this.#events.close(), this.#pods.watch.close(), this.#networks.watch.close()]);
+    this.#client[Symbol.dispose]();
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.close();
+  }
+}

@@ -1,0 +1,242 @@
+import { z } from 'zod';
+import { Backoff } from './backoff.ts';
+import type { Client } from './client.ts';
+import { ApiError, apiErrorOf } from './error.ts';
+import type { Log } from './log.ts';
+import { identitySchema, listSchema, watchEventSchema } from './schemas.ts';
+
+/** Milliseconds. Tests shorten them. */
+export interface WatchTimings {
+  /** A watch is asked to end by itself after this long, and somewhat longer at random. */
+  readonly lifetime: number;
+  /** API servers send a bookmark each minute; a connection silent for longer than this is taken for half open. */
+  readonly silence: number;
+  /** For the answer's head, and for each page of a list. */
+  readonly answer: number;
+  readonly firstRetry: number;
+  readonly slowestRetry: number;
+}
+
+export const defaultTimings: WatchTimings = {
+  lifetime: 300_000,
+  silence: 150_000,
+  answer: 30_000,
+  firstRetry: 500,
+  slowestRetry: 30_000,
+};
+
+export interface Watched {
+  readonly metadata: { readonly namespace: string; readonly name: string };
+}
+
+export interface ReflectorOptions<T extends Watched> {
+  readonly client: Client;
+  /** The collection, such as /api/v1/pods. */
+  readonly path: string;
+  readonly fieldSelector?: string;
+  readonly schema: z.ZodType<T>;
+  readonly log: Log;
+  readonly timings?: Partial<WatchTimings>;
+}
+
+const pageSize = 500;
+
+/** After this many failed watches in a row the version itself is suspected, and everything is listed again. */
+const failuresUntilList = 3;
+
+/**
+ * Keeps a copy of a collection: list, then watch from the list's version, for ever. (Kubernetes API concepts,
+ * "Efficient detection of changes".) A watch that ends goes on where it was; one whose version the server has forgotten
+ * (410 Gone) or never had (a server restored from a backup) begins again with a list.
+ */
+export class Reflector<T extends Watched> implements AsyncDisposable {
+  /** Fulfilled by the first complete list. Rejected by {@link close} before that. */
+  readonly synced: Promise<void>;
+  readonly #options: ReflectorOptions<T>;
+  readonly #timings: WatchTimings;
+  readonly #stop = new AbortController();
+  readonly #done: Promise<void>;
+  readonly #synced = Promise.withResolvers<void>();
+  #store: Map<string, T> = new Map();
+  #listed = false;
+  #watching = false;
+  #problem: string;
+
+  constructor(options: ReflectorOptions<T>) {
+    this.#options = options;
+    this.#problem = `watch of ${options.path}: not listed yet`;
+    this.#timings = { ...defaultTimings, ...options.timings };
+    this.synced = this.#synced.promise;
+    // Nobody has to wait for it; a rejection by close() alone is no unhandled one.
+    this.synced.catch(() => {});
+    this.#done = this.#run();
+  }
+
+  get(namespace: string, name: string): T | undefined {
+    return this.#store.get(key(namespace, name));
+  }
+
+  values(): IterableIterator<T> {
+    return this.#store.values();
+  }
+
+  /** Whether the copy follows the server at this moment. When not, it may be stale. */
+  get live(): boolean {
+    return this.#listed && this.#watching;
+  }
+
+  /** Why it does not, for STATUS and /healthz. */
+  get problem(): string | undefined {
+    return this.live ? undefined : this.#problem;
+  }
+
+  async close(): Promise<void> {
+    this.#stop.abort();
+    this.#synced.reject(new Error(`watch of ${this.#options.path}: closed`));
+    await this.#done;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.close();
+  }
+
+  async #run(): Promise<void> {
+    const { log, path } = this.#options;
+    const stop = this.#stop.signal;
+    const backoff = new Backoff(this.#timings.firstRetry, this.#timings.slowestRetry);
+    /** Where to go on; undefined: list first. */
+    let version: string | undefined;
+    /** `0` is whatever the server has in memory, cheap for it; after a 410 only the newest will do. */
+    let listFrom = '0';
+    let failures = 0;
+
+    while (!stop.aborted) {
+      let moved = false;
+      try {
+        version ??= await this.#list(listFrom);
+        for await (const next of this.#watch(version)) {
+          version = next;
+          moved = true;
+          failures = 0;
+          backoff.reset();
+        }
+        // The server ended it, as it was asked to. One that does so at once, again and again, is not to be hammered.
+        this.#problem = `watch of ${path}: ended, begins anew`;
+        if (!moved) await backoff.wait(stop);
+      } catch (error) {
+        if (stop.aborted) return;
+        this.#problem = error instanceof Error ? error.message : String(error);
+        failures++;
+        if (isVersionRefused(error) || failures >= failuresUntilList) {
+          version = undefined;
+          listFrom = '';
+          failures = 0;
+        }
+        log.warn(
+          { watch: path, error: this.#problem, again: version === undefined ? 'list' : 'watch' },
+          'watch interrupted',
+        );
+        const atLeast = error instanceof ApiError ? error.retryAfter : undefined;
+        await backoff.wait(stop, atLeast).catch(() => {});
+      }
+    }
+  }
+
+  /** Takes a complete list, page by page, then puts it in the store's place at once. */
+  async #list(resourceVersion: string): Promise<string> {
+    const { client, path, fieldSelector, log } = this.#options;
+    const next = new Map<string, T>();
+    let token: string | undefined;
+    for (;;) {
+      const body = await client.request({
+        path,
+        query: {
+          fieldSelector,
+          limit: String(pageSize),
+          // A page that continues is of the first page's version.
+          ...(token === undefined ? { resourceVersion: resourceVersion || undefined } : { continue: token }),
+        },
+        timeout: this.#timings.answer,
+        signal: this.#stop.signal,
+      });
+      const page = listSchema.parse(body);
+      for (const item of page.items) {
+        const object = this.#parse(item);
+        if (object !== undefined) next.set(key(object.metadata.namespace, object.metadata.name), object);
+      }
+      token = page.metadata.continue || undefined;
+      if (token !== undefined) continue;
+      this.#store = next;
+      this.#listed = true;
+      this.#problem = `watch of ${path}: not open yet`;
+      this.#synced.resolve();
+      log.debug({ watch: path, objects: next.size, resourceVersion: page.metadata.resourceVersion }, 'listed');
+      return page.metadata.resourceVersion;
+    }
+  }
+
+  /** Follows the server from a version on, and yields each version that was reached. */
+  async *#watch(resourceVersion: string): AsyncGenerator<string, void, void> {
+    const { client, path, fieldSelector } = this.#options;
+    const lifetime = this.#timings.lifetime * (1 + Math.random() / 2);
+    const events = client.stream(
+      {
+        path,
+        query: {
+          watch: 'true',
+          allowWatchBookmarks: 'true',
+          timeoutSeconds: String(Math.ceil(lifetime / 1000)),
+          resourceVersion,
+          fieldSelector,
+        },
+        signal: this.#stop.signal,
+        timeout: this.#timings.answer,
+        silence: this.#timings.silence,
+        // Our own deadline, for a server that does not keep to the one it was given.
+        lifetime: lifetime + this.#timings.answer,
+      },
+      () => {
+        this.#watching = true;
+      },
+    );
+    try {
+      for await (const line of events) {
+        const event = watchEventSchema.parse(line);
+        if (event.type === 'ERROR') throw apiErrorOf(`watch of ${path}`, 500, event.object);
+        const { namespace, name, resourceVersion: version } = identitySchema.parse(event.object).metadata;
+        if (event.type === 'DELETED') this.#store.delete(key(namespace, name));
+        else if (event.type !== 'BOOKMARK') {
+          const object = this.#parse(event.object);
+          // What can no longer be read must not be answered in its last readable form.
+          if (object === undefined) this.#store.delete(key(namespace, name));
+          else this.#store.set(key(namespace, name), object);
+        }
+        yield version;
+      }
+    } finally {
+      this.#watching = false;
+    }
+  }
+
+  #parse(item: unknown): T | undefined {
+    const parsed = this.#options.schema.safeParse(item);
+    if (parsed.success) return parsed.data;
+    const object = identitySchema.safeParse(item).data?.metadata;
+    const { log, path } = this.#options;
+    log.warn(
+      { watch: path, object, error: z.prettifyError(parsed.error) },
+      'object left out: it is not as its type says',
+    );
+    return undefined;
+  }
+}
+
+function key(namespace: string, name: string): string {
+  return `${namespace}/${name}`;
+}
+
+/** The version is too old for the server (410), or newer than anything it has. */
+function isVersionRefused(error: unknown): boolean {
+  if (!(error instanceof ApiError)) return false;
+  return error.status === 410 || error.causes.includes('ResourceVersionTooLarge');
+}

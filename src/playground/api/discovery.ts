@@ -1,0 +1,144 @@
+import { createHash } from 'node:crypto';
+import type { JsonValue } from '../../cni/json.ts';
+import { type Resource, resources } from './resources.ts';
+
+const verbs = ['create', 'delete', 'get', 'list', 'patch', 'update', 'watch'];
+
+/** The version of Kubernetes that this API follows. */
+const release = { major: '1', minor: '32', gitVersion: 'v1.32.0+plexus' };
+
+const groups = [...new Set(resources.map((resource) => resource.group))];
+const named = groups.filter((group) => group !== '');
+const versionsOf = (group: string): string[] => [
+  ...new Set(resources.filter((resource) => resource.group === group).map((resource) => resource.version)),
+];
+
+/**
+ * Answers the paths by which clients find out what is served.
+ *
+ * @param accept The request's Accept header: newer clients ask for all groups in one document.
+ * @returns The document and its content type, or undefined where the path is not one of these.
+ */
+export function discover(path: string, accept: string): { body: JsonValue; contentType: string } | undefined {
+  const json = 'application/json';
+  const aggregated = accept.includes('as=APIGroupDiscoveryList') && accept.includes('v=v2;');
+  const asList = `${json};g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList`;
+  if (path === '/api' && aggregated) return { body: groupDiscoveryList(['']), contentType: asList };
+  if (path === '/apis' && aggregated) return { body: groupDiscoveryList(named), contentType: asList };
+  const body = legacy(path) ?? openapi(path);
+  return body === undefined ? undefined : { body, contentType: json };
+}
+
+function legacy(path: string): JsonValue | undefined {
+  if (path === '/version')
+    return {
+      ...release,
+      platform: 'linux/amd64',
+      goVersion: '',
+      compiler: '',
+      buildDate: '',
+      gitCommit: '',
+      gitTreeState: '',
+    };
+  if (path === '/api') return { kind: 'APIVersions', versions: ['v1'], serverAddressByClientCIDRs: [] };
+  if (path === '/apis') return { kind: 'APIGroupList', apiVersion: 'v1', groups: named.map(apiGroup) };
+  const [, group = '', version] = /^\/api(?:s\/([^/]+))?(?:\/([^/]+))?$/.exec(path) ?? [];
+  if (version === undefined)
+    return named.includes(group) ? { kind: 'APIGroup', apiVersion: 'v1', ...apiGroup(group) } : undefined;
+  const served = resources.filter((resource) => resource.group === group && resource.version === version);
+  if (served.length === 0) return undefined;
+  return {
+    kind: 'APIResourceList',
+    apiVersion: 'v1',
+    groupVersion: group === '' ? version : `${group}/${version}`,
+    resources: served.flatMap(({ plural, singular, namespaced, kind, shortNames, categories, status }) => [
+      {
+        name: plural,
+        singularName: singular,
+        namespaced,
+        kind,
+        verbs,
+        shortNames: [...shortNames],
+        categories: [...categories],
+      },
+      ...(status
+        ? [{ name: `${plural}/status`, singularName: '', namespaced, kind, verbs: ['get', 'patch', 'update'] }]
+        : []),
+    ]),
+  };
+}
+
+function apiGroup(group: string): { [key: string]: JsonValue } {
+  const versions = versionsOf(group).map((version) => ({ groupVersion: `${group}/${version}`, version }));
+  return { name: group, versions, preferredVersion: versions[0] ?? null };
+}
+
+function groupDiscoveryList(of: readonly string[]): JsonValue {
+  return {
+    kind: 'APIGroupDiscoveryList',
+    apiVersion: 'apidiscovery.k8s.io/v2',
+    metadata: {},
+    items: of.map((group) => ({
+      metadata: { name: group },
+      versions: versionsOf(group).map((version) => ({
+        version,
+        freshness: 'Current',
+        resources: resources.filter((item) => item.group === group && item.version === version).map(resourceDiscovery),
+      })),
+    })),
+  };
+}
+
+function resourceDiscovery(resource: Resource): JsonValue {
+  const { group, version, kind, plural, singular, namespaced, shortNames, categories, status } = resource;
+  const responseKind = { group, version, kind };
+  return {
+    resource: plural,
+    responseKind,
+    scope: namespaced ? 'Namespaced' : 'Cluster',
+    singularResource: singular,
+    shortNames: [...shortNames],
+    categories: [...categories],
+    verbs,
+    subresources: status ? [{ subresource: 'status', responseKind, verbs: ['get', 'patch', 'update'] }] : [],
+  };
+}
+
+/**
+ * As much of OpenAPI v3 as kubectl reads before it sends an object: that the server takes `fieldValidation`, so that
+ * kubectl leaves the checking of fields to it.
+ */
+function openapi(path: string): JsonValue | undefined {
+  if (path === '/openapi/v3') {
+    const paths = resources.map((resource) => {
+      const at = apiPath(resource).slice(1);
+      const hash = createHash('sha256').update(at).digest('hex').slice(0, 32);
+      return [at, { serverRelativeURL: `/openapi/v3/${at}?hash=${hash}` }];
+    });
+    return { paths: Object.fromEntries(paths) };
+  }
+  const served = resources.filter((resource) => path === `/openapi/v3${apiPath(resource)}`);
+  if (served.length === 0) return undefined;
+  const fieldValidation = { name: 'fieldValidation', in: 'query', schema: { type: 'string' } };
+  const paths = served.map(({ group, version, kind, plural, namespaced }) => [
+    `${apiPath({ group, version })}${namespaced ? '/namespaces/{namespace}' : ''}/${plural}/{name}`,
+    {
+      patch: {
+        parameters: [fieldValidation],
+        responses: {},
+        'x-kubernetes-action': 'patch',
+        'x-kubernetes-group-version-kind': { group, version, kind },
+      },
+    },
+  ]);
+  return {
+    openapi: '3.0.0',
+    info: { title: 'Kubernetes', version: release.gitVersion },
+    paths: Object.fromEntries(paths),
+  };
+}
+
+/** `/api/v1`, `/apis/k8s.cni.cncf.io/v1`. */
+export function apiPath(resource: Pick<Resource, 'group' | 'version'>): string {
+  return resource.group === '' ? `/api/${resource.version}` : `/apis/${resource.group}/${resource.version}`;
+}

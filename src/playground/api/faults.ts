@@ -1,0 +1,64 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import { Failure, type Reason } from './failure.ts';
+
+/** What is to go wrong with coming requests. The parts can be combined: late, and then a failure. */
+export interface Fault {
+  /** Which requests; all when absent. */
+  readonly match?: (method: string, path: string) => boolean;
+  /** How many of them; 1 unless told. */
+  readonly times?: number;
+  /** Milliseconds to wait first. */
+  readonly delay?: number;
+  /** Never answer. */
+  readonly hang?: true;
+  /** Close the connection without an answer. */
+  readonly reset?: true;
+  /** Answer with this failure. */
+  readonly fail?: Reason;
+  /** With it, what the client is asked to wait. */
+  readonly retryAfterSeconds?: number;
+  /** Answer with this text, which need not be JSON. */
+  readonly body?: string;
+  /** Called with each request that was met. */
+  readonly met?: () => void;
+}
+
+/** Faults that wait for their request, first come first served. */
+export class Faults {
+  #waiting: Array<{ readonly fault: Fault; left: number }> = [];
+
+  add(fault: Fault): void {
+    this.#waiting.push({ fault, left: fault.times ?? 1 });
+  }
+
+  clear(): void {
+    this.#waiting = [];
+  }
+
+  take(method: string, path: string): Fault | undefined {
+    const found = this.#waiting.find(({ fault }) => fault.match?.(method, path) ?? true);
+    if (found === undefined) return undefined;
+    found.left--;
+    if (found.left === 0) this.#waiting = this.#waiting.filter((waiting) => waiting !== found);
+    found.fault.met?.();
+    return found.fault;
+  }
+}
+
+/**
+ * Plays a fault's part before the answer.
+ *
+ * @returns What to do instead of answering, or undefined to go on.
+ */
+export async function suffer(
+  fault: Fault,
+  signal: AbortSignal,
+): Promise<'reset' | { body: string } | Failure | undefined> {
+  if (fault.delay !== undefined) await sleep(fault.delay, undefined, { signal });
+  if (fault.hang) await new Promise((_, reject) => signal.addEventListener('abort', () => reject(signal.reason)));
+  if (fault.reset) return 'reset';
+  if (fault.body !== undefined) return { body: fault.body };
+  if (fault.fail === undefined) return undefined;
+  const details = fault.retryAfterSeconds === undefined ? {} : { retryAfterSeconds: fault.retryAfterSeconds };
+  return new Failure(fault.fail, 'as the test wants it', details);
+}

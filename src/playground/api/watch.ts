@@ -1,0 +1,100 @@
+import type { JsonValue } from '../../cni/json.ts';
+import type { Failure } from './failure.ts';
+import type { KubernetesObject } from './object.ts';
+import type { Resource } from './resources.ts';
+import type { Selector } from './selectors.ts';
+import type { Change, Store } from './store.ts';
+
+export interface WatchRequest {
+  readonly store: Store;
+  readonly resource: Resource;
+  readonly selector: Selector;
+  /** Only changes after it; undefined: what there is now first, as ADDED. */
+  readonly since: number | undefined;
+  readonly bookmarks: boolean;
+  /** Milliseconds. */
+  readonly lifetime: number;
+  readonly bookmarkEvery: number;
+  /** How an object is written: as it is, or as a table. */
+  readonly present: (object: KubernetesObject) => JsonValue;
+}
+
+/** Where a watch writes its lines. */
+export interface Sink {
+  write(line: string): void;
+  end(): void;
+}
+
+/** One client's watch: from a version on, every change that it selects, until its time is over. */
+export class Watch {
+  readonly #request: WatchRequest;
+  readonly #sink: Sink;
+  readonly #ends: Array<() => void> = [];
+  #frozen = false;
+
+  /** @throws {Failure} Expired, Timeout: see {@link Store.changesSince}. */
+  constructor(request: WatchRequest, sink: Sink) {
+    this.#request = request;
+    this.#sink = sink;
+    const { store, since, lifetime, bookmarks, bookmarkEvery } = request;
+    if (since === undefined) {
+      for (const object of store.list(request.resource)) {
+        if (request.selector(object)) this.#send('ADDED', object);
+      }
+    } else for (const change of store.changesSince(since)) this.#report(change);
+    this.#ends.push(store.listen((change) => this.#report(change)));
+    if (bookmarks) {
+      const timer = setInterval(() => this.#bookmark(), bookmarkEvery);
+      this.#ends.push(() => clearInterval(timer));
+    }
+    const end = setTimeout(() => {
+      if (bookmarks) this.#bookmark();
+      this.close();
+    }, lifetime);
+    this.#ends.push(() => clearTimeout(end));
+  }
+
+  /** From now on nothing is sent, and the connection stays: as when a cable is pulled. */
+  freeze(): void {
+    this.#frozen = true;
+  }
+
+  /** Tells the client of a failure in the stream, then ends. */
+  fail(failure: Failure): void {
+    this.#line('ERROR', failure.body);
+    this.close();
+  }
+
+  close(): void {
+    for (const end of this.#ends.splice(0)) end();
+    if (!this.#frozen) this.#sink.end();
+  }
+
+  /** An object that begins to be selected is added for this client, one that ceases to be is deleted. */
+  #report({ type, resource, object, before }: Change): void {
+    const { selector } = this.#request;
+    if (resource !== this.#request.resource) return;
+    const had = before !== undefined && selector(before);
+    const has = type !== 'DELETED' && selector(object);
+    if (has) this.#send(had ? 'MODIFIED' : 'ADDED', object);
+    else if (had)
+      this.#send('DELETED', {
+        ...before,
+        metadata: { ...before.metadata, resourceVersion: object.metadata.resourceVersion },
+      });
+  }
+
+  #bookmark(): void {
+    const { resource, store } = this.#request;
+    const apiVersion = resource.group === '' ? resource.version : `${resource.group}/${resource.version}`;
+    this.#line('BOOKMARK', { kind: resource.kind, apiVersion, metadata: { resourceVersion: String(store.version) } });
+  }
+
+  #send(type: string, object: KubernetesObject): void {
+    this.#line(type, this.#request.present(object));
+  }
+
+  #line(type: string, object: JsonValue): void {
+    if (!this.#frozen) this.#sink.write(`${JSON.stringify({ type, object })}\n`);
+  }
+}
