@@ -1,9 +1,9 @@
 import { z } from 'zod';
 import { CniError, ErrorCode } from './error.ts';
-import { isJsonArray, isJsonObject, type JsonObject } from './json.ts';
+import { isJsonArray, isJsonObject, type JsonObject, type JsonValue } from './json.ts';
 import { parseJson } from './parse-json.ts';
 import type { PluginConfig } from './plugin.ts';
-import { parseWith } from './schema.ts';
+import { parseWith, show } from './schema.ts';
 import { validateNetworkName } from './validate.ts';
 import { defaultVersion, negotiateVersion } from './version.ts';
 
@@ -74,7 +74,7 @@ export interface ParseOptions {
  */
 export function parseNetworkConfig(json: string, source: string, options: ParseOptions = {}): NetworkConfigList {
   const config = parseJson(json, source);
-  if (!isJsonObject(config)) throw new CniError(ErrorCode.DecodingFailure, `${source}: expected a JSON object`);
+  if (!isJsonObject(config)) throw notAnObject(config, source);
   return networkConfigOf(config, source, options);
 }
 
@@ -120,13 +120,16 @@ const pluginConfigSchema = z.object({ cniVersion: text.optional(), name: text.op
  * @throws {CniError} 6 for malformed JSON, 7 for a bad name.
  */
 export function parsePluginInput(json: string, plugin: string): PluginConfig {
-  const config = parseJson(json, 'network configuration on standard input');
-  if (!isJsonObject(config)) {
-    throw new CniError(ErrorCode.DecodingFailure, 'network configuration on standard input: expected a JSON object');
-  }
+  const source = 'network configuration on standard input';
+  const config = parseJson(json, source);
+  if (!isJsonObject(config)) throw notAnObject(config, source);
   const { cniVersion, name = '', type = plugin } = parseWith(pluginConfigSchema, config, 'network configuration');
   validateNetworkName(name);
   return { ...config, cniVersion: cniVersion || defaultVersion, name, type };
+}
+
+function notAnObject(found: JsonValue, source: string): CniError {
+  return new CniError(ErrorCode.DecodingFailure, `${source}: expected a JSON object, found ${show(found)}`);
 }
 
 function located<T>(source: string, read: () => T): T {

@@ -84,9 +84,9 @@ function expectation(issue: z.core.$ZodRawIssue): string {
     case 'invalid_value':
       return `expected ${issue.values.map((value) => show(value)).join(' or ')}`;
     case 'too_small':
-      return `expected ${issue.inclusive === false ? 'more than' : 'at least'} ${issue.minimum}${unit(issue.origin)}`;
+      return `expected ${issue.inclusive === false ? 'more than' : 'at least'} ${issue.minimum}${unit(issue.origin, issue.minimum)}`;
     case 'too_big':
-      return `expected ${issue.inclusive === false ? 'less than' : 'at most'} ${issue.maximum}${unit(issue.origin)}`;
+      return `expected ${issue.inclusive === false ? 'less than' : 'at most'} ${issue.maximum}${unit(issue.origin, issue.maximum)}`;
     case 'invalid_format':
       return `expected text of the form ${issue.pattern ?? issue.format}`;
     case 'unrecognized_keys':
@@ -109,9 +109,10 @@ const typeNames: Readonly<Record<string, string>> = {
   null: 'null',
 };
 
-function unit(origin: string): string {
-  if (origin === 'string') return ' characters';
-  return origin === 'array' ? ' entries' : '';
+function unit(origin: string, count: number | bigint): string {
+  if (origin === 'string') return count === 1 ? ' character' : ' characters';
+  if (origin === 'array') return count === 1 ? ' entry' : ' entries';
+  return '';
 }
 
 /** The alternatives' own expectations, where each failed on the value itself. */

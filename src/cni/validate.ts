@@ -29,15 +29,21 @@ export function validateNetworkName(name: string): void {
  */
 export function validateInterfaceName(name: string): void {
   const problem = interfaceNameProblem(name);
-  if (problem !== undefined) throw new CniError(ErrorCode.InvalidEnvironment, problem, abbreviate(name));
+  if (problem === undefined) return;
+  const limit = maxInterfaceNameLength + 1;
+  const details =
+    problem === tooLong
+      ? `interface name "${abbreviate(name)}" should be less than ${limit} characters`
+      : abbreviate(name);
+  throw new CniError(ErrorCode.InvalidEnvironment, problem, details);
 }
+
+const tooLong = 'interface name is too long';
 
 /** What is wrong with an interface's name, or undefined. */
 export function interfaceNameProblem(name: string): string | undefined {
   if (name === '') return 'interface name is empty';
-  if (Buffer.byteLength(name) > maxInterfaceNameLength) {
-    return `interface name is too long: "${abbreviate(name)}" has more than ${maxInterfaceNameLength} characters`;
-  }
+  if (Buffer.byteLength(name) > maxInterfaceNameLength) return tooLong;
   if (name === '.' || name === '..') return 'interface name is . or ..';
   if (/[/:\s\0]/.test(name)) return 'interface name contains / or : or whitespace characters';
   return undefined;
