@@ -49,16 +49,15 @@ export const hostLocal: Plugin = {
 
   async check({ config, attachment: { containerId, ifName } }) {
     const directory = parseDirectory(config);
-    const held = await openStore(directory).changeExisting(async ({ reservations }) =>
-      reservations.of(containerId, ifName),
+    const missing = new CniError(
+      ErrorCode.Internal,
+      `host-local: Failed to find address added by container ${containerId}`,
+      `no file of ${directory} names it and interface ${ifName}`,
     );
-    if (held === undefined || held.value.length === 0) {
-      throw new CniError(
-        ErrorCode.Internal,
-        `host-local: Failed to find address added by container ${containerId}`,
-        `no file of ${directory} names it and interface ${ifName}`,
-      );
-    }
+    const checked = await openStore(directory).changeExisting(async ({ reservations }) => {
+      if (reservations.of(containerId, ifName).length === 0) throw missing;
+    });
+    if (checked === undefined) throw missing;
   },
 
   /** That a network is exhausted is no reason to call it unavailable: runtimes would call the whole node not ready. */

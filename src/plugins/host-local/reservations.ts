@@ -57,7 +57,13 @@ export class Reservations {
   of(containerId: string, ifName: string): Reservation[] {
     const owner = ownerOf(containerId, ifName);
     const legacy = containerId.trim();
-    return [...this].filter((each) => each.owner === owner || each.owner === legacy);
+    const held: Reservation[] = [];
+    for (const byAddress of [this.#byAddress[4], this.#byAddress[6]]) {
+      for (const reservation of byAddress.values()) {
+        if (reservation.owner === owner || reservation.owner === legacy) held.push(reservation);
+      }
+    }
+    return held;
   }
 
   /**
