@@ -1,6 +1,6 @@
 import { type ChildProcessWithoutNullStreams, spawn } from 'node:child_process';
 import { stat } from 'node:fs/promises';
-import { join } from 'node:path';
+import { resolve as resolvePath } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { CniError, ErrorCode } from './error.ts';
 import { isJsonObject, type JsonObject } from './json.ts';
@@ -36,7 +36,7 @@ export async function findPlugin(type: string, path: readonly string[]): Promise
     throw new CniError(ErrorCode.InvalidNetworkConfig, `type: expected the name of a plugin, found "${type}"`);
   }
   for (const directory of path) {
-    const file = join(directory, type);
+    const file = resolvePath(directory, type);
     const found = await stat(file).catch(() => undefined);
     if (found?.isFile()) return file;
   }
@@ -141,8 +141,7 @@ function collect(child: ChildProcessWithoutNullStreams, { stdin, timeoutMs }: Ex
   child.once('exit', () => {
     clearTimeout(timer);
     linger = setTimeout(() => {
-      child.stdout.destroy();
-      child.stderr.destroy();
+      for (const stream of [child.stdin, child.stdout, child.stderr]) stream.destroy();
     }, lingerMs);
   });
   child.once('close', (status, signal) => {
