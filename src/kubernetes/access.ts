@@ -1,6 +1,7 @@
 import { readFile } from 'node:fs/promises';
 import { isIPv6 } from 'node:net';
 import { join } from 'node:path';
+import { ExecCredentials } from './exec-credentials.ts';
 import { type Connection, connectionOf } from './kubeconfig.ts';
 
 /** Service-account credentials are replaced about every hour, per-node certificates every few minutes. */
@@ -16,17 +17,28 @@ export class Access {
   /** Where it comes from, for messages. */
   readonly origin: string;
   readonly #load: () => Promise<Connection>;
+  readonly #forget: () => void;
   #current: { readonly connection: Connection; readonly at: number } | undefined;
   #loading: Promise<Connection> | undefined;
 
-  constructor(origin: string, load: () => Promise<Connection>) {
+  /**
+   * @param load Reads all there is to read.
+   * @param forget Called when what was read has been refused.
+   */
+  constructor(origin: string, load: () => Promise<Connection>, forget: () => void = () => {}) {
     this.origin = origin;
     this.#load = load;
+    this.#forget = forget;
   }
 
   /** From a kubeconfig file, its current context. */
   static kubeconfig(file: string): Access {
-    return new Access(`kubeconfig ${file}`, () => connectionOf(file));
+    const commands = new ExecCredentials();
+    return new Access(
+      `kubeconfig ${file}`,
+      () => connectionOf(file, commands),
+      () => commands.forget(),
+    );
   }
 
   /**
@@ -53,6 +65,7 @@ export class Access {
 
   /** The server refused the credentials: they are read again before the next request. */
   expire(): void {
+    this.#forget();
     if (this.#current !== undefined) this.#current = { ...this.#current, at: Number.NEGATIVE_INFINITY };
   }
 

@@ -3,7 +3,7 @@ import https from 'node:https';
 import type { Access } from './access.ts';
 import { ApiError, apiErrorOf } from './error.ts';
 import type { Connection } from './kubeconfig.ts';
-import { jsonLines } from './lines.ts';
+import { linesOf } from './lines.ts';
 
 export interface Request {
   readonly method?: 'GET' | 'POST' | 'PATCH';
@@ -70,13 +70,12 @@ export class Client implements Disposable {
   }
 
   /**
-   * An answer of JSON values, one a line, as a watch gives. Reading is what drives it: nothing is buffered beyond one
-   * line. Leaving the loop closes the connection.
+   * An answer in lines, as a watch gives. Reading is what drives it: nothing is buffered beyond one line. Leaving the loop closes the connection.
    *
    * @param opened Called when the server has accepted.
    * @throws {ApiError}
    */
-  async *stream(request: StreamRequest, opened: () => void): AsyncGenerator<unknown, void, void> {
+  async *stream(request: StreamRequest, opened: () => void): AsyncGenerator<string, void, void> {
     const controller = new AbortController();
     const signal = AbortSignal.any([request.signal, controller.signal]);
     const end = (why: string) => () => controller.abort(new DOMException(why, 'TimeoutError'));
@@ -88,7 +87,7 @@ export class Client implements Disposable {
       operation = answer.operation;
       opened();
       clearTimeout(silence);
-      yield* jsonLines(answer.response, request.silence, end('the connection was silent'));
+      yield* linesOf(answer.response, request.silence, end('the connection was silent'));
     } catch (error) {
       throw asApiError(operation, error, signal);
     } finally {
@@ -107,7 +106,7 @@ export class Client implements Disposable {
     for (let attempt = 1; ; attempt++) {
       let connection: Connection;
       try {
-        connection = await this.#access.connection();
+        connection = await unlessAborted(this.#access.connection(), signal);
       } catch (error) {
         throw asApiError(operationOf(this.#access.origin), error, signal);
       }
@@ -201,7 +200,14 @@ class Agents {
   static for(connection: Connection, current: Agents | undefined): Agents {
     const fingerprint = JSON.stringify([connection.server, connection.tls]);
     if (current !== undefined && current.#fingerprint === fingerprint) return current;
+    current?.retire();
     return new Agents(connection, fingerprint);
+  }
+
+  /** Closes idle connections now, and those in use once they are idle. */
+  retire(): void {
+    this.requests.maxFreeSockets = 0;
+    for (const socket of Object.values(this.requests.freeSockets).flatMap((sockets) => sockets ?? [])) socket.destroy();
   }
 
   destroy(): void {
@@ -216,6 +222,19 @@ function defined<T extends object>(options: T): Partial<T> {
   const result: Partial<T> = {};
   Object.assign(result, Object.fromEntries(entries));
   return result;
+}
+
+/** Waits for something that cannot be aborted itself. */
+async function unlessAborted<T>(promise: Promise<T>, signal: AbortSignal): Promise<T> {
+  signal.throwIfAborted();
+  const aborted = Promise.withResolvers<never>();
+  const abort = (): void => aborted.reject(signal.reason);
+  signal.addEventListener('abort', abort, { once: true });
+  try {
+    return await Promise.race([promise, aborted.promise]);
+  } finally {
+    signal.removeEventListener('abort', abort);
+  }
 }
 
 function isReset(error: Error): boolean {

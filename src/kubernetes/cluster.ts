@@ -74,9 +74,9 @@ export class Cluster implements AsyncDisposable {
     return [this.#pods.watch.problem, this.#networks.watch.problem].flatMap((problem) => problem ?? []);
   }
 
-  /** Waits until all events so far are written or given up. */
-  flush(): Promise<void> {
-    return this.#events.flush();
+  /** @see Events.flush */
+  flush(limit = 5_000): Promise<boolean> {
+    return this.#events.flush(limit);
   }
 
   async close(): Promise<void> {

@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from 'node:timers/promises';
 import { Backoff } from './backoff.ts';
 import { type Client, segment } from './client.ts';
 import { ApiError, isTransient } from './error.ts';
@@ -23,7 +24,7 @@ export interface EventsOptions {
 /** Events wait here while the server is away; beyond this many, new ones are dropped. They are hints, not state. */
 const maxQueue = 1_000;
 
-/** The API server refuses longer messages. */
+/** Nobody reads on, and the newer API for events refuses longer ones. */
 const maxMessage = 1_024;
 
 const attempts = 5;
@@ -58,21 +59,28 @@ export class Events {
     return this.#dropped;
   }
 
-  /** Waits until the queue is empty: each of its events is written or given up. */
-  async flush(): Promise<void> {
-    while (this.#draining !== undefined) await this.#draining;
+  /**
+   * Waits until each event so far is written or given up.
+   *
+   * @param limit Milliseconds after which it waits no longer.
+   * @returns Whether none is left.
+   */
+  async flush(limit: number): Promise<boolean> {
+    const timer = new AbortController();
+    const late = sleep(limit, undefined, { signal: timer.signal }).catch(() => {});
+    await Promise.race([this.#draining, late]);
+    timer.abort();
+    return this.#draining === undefined;
   }
 
   /** Gives up what is left. */
   async close(): Promise<void> {
     this.#stop.abort();
-    await this.flush();
+    await this.#draining;
   }
 
   async #drain(): Promise<void> {
-    for (let event = this.#queue.shift(); event !== undefined; event = this.#queue.shift()) {
-      await this.#write(event);
-    }
+    for (let event = this.#queue.shift(); event !== undefined; event = this.#queue.shift()) await this.#write(event);
   }
 
   async #write(event: EventObject): Promise<void> {
@@ -123,7 +131,7 @@ function eventObject(
     apiVersion: 'v1',
     kind: 'Event',
     metadata: {
-      name: `${metadata.name.slice(0, 230)}.${stamp.toString(16)}`,
+      name: `${metadata.name.slice(0, 230).replace(/[-.]+$/, '')}.${stamp.toString(16)}`,
       namespace: metadata.namespace,
     },
     involvedObject: {

@@ -1,7 +1,8 @@
 import { readFile } from 'node:fs/promises';
-import type { RequestOptions } from 'node:https';
 import { dirname, resolve } from 'node:path';
 import { z } from 'zod';
+import { type ExecCredentials, execSchema } from './exec-credentials.ts';
+import { issuesOf } from './issues.ts';
 
 /** Where the API server is, and what a connection and a request to it carry. */
 export interface Connection {
@@ -27,12 +28,6 @@ const clusterSchema = z.object({
   'insecure-skip-tls-verify': z.boolean().optional(),
   'tls-server-name': text,
   'proxy-url': z.undefined({ error: 'a proxy is not supported' }).optional(),
-});
-
-const execSchema = z.object({
-  command: z.string().min(1),
-  args: z.array(z.string()).nullish(),
-  env: z.array(z.object({ name: z.string(), value: z.string() })).nullish(),
 });
 
 const userSchema = z.object({
@@ -64,9 +59,10 @@ const kubeconfigSchema = z.object({
 /**
  * Reads a kubeconfig and all files that its current context names.
  *
+ * @param commands Keeps what commands have answered, for the next time.
  * @throws {Error} naming the file, the path in it and what was expected there.
  */
-export async function connectionOf(file: string): Promise<Connection> {
+export async function connectionOf(file: string, commands: ExecCredentials): Promise<Connection> {
   const config = await readKubeconfig(file);
   const { cluster: clusterName, user: userName } = find(
     file,
@@ -88,20 +84,19 @@ export async function connectionOf(file: string): Promise<Connection> {
     material(user['client-key'], user['client-key-data']),
     material(user.tokenFile, undefined),
   ]);
-  const fromCommand = user.exec === undefined ? {} : await execCredentials(file, userName, user.exec);
+  const issued = user.exec === undefined ? {} : await commands.get(file, user.exec);
 
   return {
     server: new URL(cluster.server),
     tls: {
       ca,
-      cert: fromCommand.cert ?? cert,
-      key: fromCommand.key ?? key,
+      cert: issued.clientCertificateData ?? cert,
+      key: issued.clientKeyData ?? key,
       servername: cluster['tls-server-name'],
       rejectUnauthorized: cluster['insecure-skip-tls-verify'] ? false : undefined,
     },
     headers: {
-      ...authorization(user, token?.trim()),
-      ...(fromCommand.authorization === undefined ? {} : { authorization: fromCommand.authorization }),
+      ...authorization(user, issued.token ?? token?.trim()),
       ...(user.as === undefined ? {} : { 'impersonate-user': user.as }),
     },
   };
@@ -119,7 +114,7 @@ async function readKubeconfig(file: string): Promise<z.infer<typeof kubeconfigSc
   }
   const parsed = kubeconfigSchema.safeParse(document);
   if (parsed.success) return parsed.data;
-  throw new Error(`kubeconfig ${file}: ${z.prettifyError(parsed.error)}`, { cause: parsed.error });
+  throw new Error(`kubeconfig ${file}: ${issuesOf(parsed.error)}`, { cause: parsed.error });
 }
 
 function find<T extends { readonly name: string }>(file: string, items: readonly T[], kind: string, name: string): T {
@@ -129,42 +124,10 @@ function find<T extends { readonly name: string }>(file: string, items: readonly
   throw new Error(`kubeconfig ${file}: there is no ${kind} "${name}"; it has ${names}`);
 }
 
-function authorization(user: User, tokenFromFile: string | undefined): Record<string, string> {
-  const token = tokenFromFile ?? user.token;
+function authorization(user: User, newerToken: string | undefined): Record<string, string> {
+  const token = newerToken ?? user.token;
   if (token !== undefined) return { authorization: `Bearer ${token}` };
   if (user.username === undefined) return {};
   const basic = Buffer.from(`${user.username}:${user.password ?? ''}`).toString('base64');
   return { authorization: `Basic ${basic}` };
-}
-
-interface ExecCredentials {
-  readonly cert?: string | undefined;
-  readonly key?: string | undefined;
-  readonly authorization?: string | undefined;
-}
-
-/**
- * Runs the command that a kubeconfig names for credentials, as `aws eks get-token` on an EKS node. client-node's module
- * for it is imported alone and only then: the whole library would double the daemon's memory (docs/decisions/0005).
- */
-async function execCredentials(file: string, name: string, exec: z.infer<typeof execSchema>): Promise<ExecCredentials> {
-  const { ExecAuth } = await import('@kubernetes/client-node/dist/exec_auth.js');
-  const options: RequestOptions = {};
-  try {
-    await new ExecAuth().applyAuthentication(
-      { name, exec: { ...exec, args: exec.args ?? [], env: exec.env ?? [] } },
-      options,
-    );
-  } catch (error) {
-    const message = error instanceof Error ? error.message : String(error);
-    throw new Error(`kubeconfig ${file}: user "${name}": ${exec.command} gave no credentials: ${message}`, {
-      cause: error,
-    });
-  }
-  const headers = z.object({ Authorization: z.string().optional() }).parse(options.headers ?? {});
-  return {
-    cert: options.cert?.toString(),
-    key: options.key?.toString(),
-    authorization: headers.Authorization,
-  };
 }

@@ -4,16 +4,16 @@ import type { Readable } from 'node:stream';
 const maxLine = 16 * 1024 * 1024;
 
 /**
- * Splits a stream into lines and parses each as JSON. Holds one line at most; reads on only when the caller does.
+ * Splits a stream into lines. Holds one line at most, and reads on only when the caller does.
  *
  * @param silence Milliseconds without a byte after which `onSilence` is called, once.
- * @throws {SyntaxError} for a line that is no JSON. {Error} for one that is too long.
+ * @throws {Error} for a line that is too long.
  */
-export async function* jsonLines(
+export async function* linesOf(
   stream: Readable,
   silence: number,
   onSilence: () => void,
-): AsyncGenerator<unknown, void, void> {
+): AsyncGenerator<string, void, void> {
   const timer = setTimeout(onSilence, silence);
   let pending: Buffer[] = [];
   let length = 0;
@@ -26,10 +26,7 @@ export async function* jsonLines(
         chunk = chunk.subarray(at + 1);
         pending = [];
         length = 0;
-        if (line.trim() !== '') {
-          const value: unknown = JSON.parse(line);
-          yield value;
-        }
+        if (line.trim() !== '') yield line;
       }
       length += chunk.length;
       if (length > maxLine) throw new Error(`a line is longer than ${maxLine} bytes`);

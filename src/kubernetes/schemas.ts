@@ -15,10 +15,7 @@ const metadataSchema = z.object({
 });
 
 /** core/v1 Pod, as much of it as attaching networks needs; all else is dropped at the border and costs no memory. */
-export const podSchema = z.object({
-  metadata: metadataSchema.extend({ deletionTimestamp: z.string().optional(), labels: textMap }),
-  spec: z.object({ nodeName: z.string().optional(), hostNetwork: z.boolean().default(false) }),
-});
+export const podSchema = z.object({ metadata: metadataSchema });
 
 export type Pod = z.infer<typeof podSchema>;
 

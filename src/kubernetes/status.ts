@@ -52,9 +52,9 @@ export async function setNetworkStatus(
 ): Promise<boolean> {
   const { namespace, name, uid } = pod.metadata;
   const value = JSON.stringify(statuses, undefined, 4);
-  if (value.length > maxAnnotation) {
+  if (Buffer.byteLength(value) > maxAnnotation) {
     throw new ApiError(
-      `network-status of pod ${namespace}/${name} is ${value.length} long, at most ${maxAnnotation}`,
+      `network-status of pod ${namespace}/${name} is ${Buffer.byteLength(value)} bytes long, at most ${maxAnnotation} fit`,
       {},
     );
   }

@@ -1,7 +1,8 @@
-import { z } from 'zod';
+import type { z } from 'zod';
 import { Backoff } from './backoff.ts';
 import type { Client } from './client.ts';
-import { ApiError, apiErrorOf } from './error.ts';
+import { ApiError, apiErrorOf, isTransient } from './error.ts';
+import { issuesOf } from './issues.ts';
 import type { Log } from './log.ts';
 import { identitySchema, listSchema, watchEventSchema } from './schemas.ts';
 
@@ -41,7 +42,7 @@ export interface ReflectorOptions<T extends Watched> {
 
 const pageSize = 500;
 
-/** After this many failed watches in a row the version itself is suspected, and everything is listed again. */
+/** After this many refused watches in a row the version itself is suspected, and everything is listed again. */
 const failuresUntilList = 3;
 
 /**
@@ -60,7 +61,7 @@ export class Reflector<T extends Watched> implements AsyncDisposable {
   #store: Map<string, T> = new Map();
   #listed = false;
   #watching = false;
-  #problem: string;
+  #problem: string | undefined;
 
   constructor(options: ReflectorOptions<T>) {
     this.#options = options;
@@ -80,14 +81,14 @@ export class Reflector<T extends Watched> implements AsyncDisposable {
     return this.#store.values();
   }
 
-  /** Whether the copy follows the server at this moment. When not, it may be stale. */
+  /** Whether the copy follows the server at this very moment. When not, it may be stale. */
   get live(): boolean {
     return this.#listed && this.#watching;
   }
 
-  /** Why it does not, for STATUS and /healthz. */
+  /** What went wrong last, until it goes well again. For STATUS and /healthz. */
   get problem(): string | undefined {
-    return this.live ? undefined : this.#problem;
+    return this.#problem;
   }
 
   async close(): Promise<void> {
@@ -111,6 +112,7 @@ export class Reflector<T extends Watched> implements AsyncDisposable {
     let failures = 0;
 
     while (!stop.aborted) {
+      const began = performance.now();
       let moved = false;
       try {
         version ??= await this.#list(listFrom);
@@ -121,13 +123,13 @@ export class Reflector<T extends Watched> implements AsyncDisposable {
           backoff.reset();
         }
         // The server ended it, as it was asked to. One that does so at once, again and again, is not to be hammered.
-        this.#problem = `watch of ${path}: ended, begins anew`;
+        if (performance.now() - began > this.#timings.slowestRetry) backoff.reset();
         if (!moved) await backoff.wait(stop);
       } catch (error) {
         if (stop.aborted) return;
         this.#problem = error instanceof Error ? error.message : String(error);
-        failures++;
-        if (isVersionRefused(error) || failures >= failuresUntilList) {
+        if (!isTransient(error)) failures++;
+        if (isVersionRefused(error) || failures === failuresUntilList) {
           version = undefined;
           listFrom = '';
           failures = 0;
@@ -168,7 +170,7 @@ export class Reflector<T extends Watched> implements AsyncDisposable {
       if (token !== undefined) continue;
       this.#store = next;
       this.#listed = true;
-      this.#problem = `watch of ${path}: not open yet`;
+      this.#problem = undefined;
       this.#synced.resolve();
       log.debug({ watch: path, objects: next.size, resourceVersion: page.metadata.resourceVersion }, 'listed');
       return page.metadata.resourceVersion;
@@ -197,12 +199,13 @@ export class Reflector<T extends Watched> implements AsyncDisposable {
       },
       () => {
         this.#watching = true;
+        this.#problem = undefined;
       },
     );
     try {
       for await (const line of events) {
-        const event = watchEventSchema.parse(line);
-        if (event.type === 'ERROR') throw apiErrorOf(`watch of ${path}`, 500, event.object);
+        const event = watchEventSchema.parse(JSON.parse(line));
+        if (event.type === 'ERROR') throw apiErrorOf(`watch of ${path}`, 400, event.object);
         const { namespace, name, resourceVersion: version } = identitySchema.parse(event.object).metadata;
         if (event.type === 'DELETED') this.#store.delete(key(namespace, name));
         else if (event.type !== 'BOOKMARK') {
@@ -223,10 +226,7 @@ export class Reflector<T extends Watched> implements AsyncDisposable {
     if (parsed.success) return parsed.data;
     const object = identitySchema.safeParse(item).data?.metadata;
     const { log, path } = this.#options;
-    log.warn(
-      { watch: path, object, error: z.prettifyError(parsed.error) },
-      'object left out: it is not as its type says',
-    );
+    log.warn({ watch: path, object, error: issuesOf(parsed.error) }, 'object left out: it is not as its type says');
     return undefined;
   }
 }

@@ -13,19 +13,25 @@ const versionsOf = (group: string): string[] => [
   ...new Set(resources.filter((resource) => resource.group === group).map((resource) => resource.version)),
 ];
 
+export interface Discovery {
+  readonly body: JsonValue | Buffer;
+  readonly contentType: string;
+}
+
 /**
  * Answers the paths by which clients find out what is served.
  *
  * @param accept The request's Accept header: newer clients ask for all groups in one document.
  * @returns The document and its content type, or undefined where the path is not one of these.
  */
-export function discover(path: string, accept: string): { body: JsonValue; contentType: string } | undefined {
+export function discover(path: string, accept: string): Discovery | undefined {
   const json = 'application/json';
   const aggregated = accept.includes('as=APIGroupDiscoveryList') && accept.includes('v=v2;');
   const asList = `${json};g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList`;
   if (path === '/api' && aggregated) return { body: groupDiscoveryList(['']), contentType: asList };
   if (path === '/apis' && aggregated) return { body: groupDiscoveryList(named), contentType: asList };
-  const body = legacy(path) ?? openapi(path);
+  if (path === '/openapi/v2') return openapiV2(accept);
+  const body = legacy(path) ?? openapiV3(path);
   return body === undefined ? undefined : { body, contentType: json };
 }
 
@@ -108,7 +114,7 @@ function resourceDiscovery(resource: Resource): JsonValue {
  * As much of OpenAPI v3 as kubectl reads before it sends an object: that the server takes `fieldValidation`, so that
  * kubectl leaves the checking of fields to it.
  */
-function openapi(path: string): JsonValue | undefined {
+function openapiV3(path: string): JsonValue | undefined {
   if (path === '/openapi/v3') {
     const paths = resources.map((resource) => {
       const at = apiPath(resource).slice(1);
@@ -136,6 +142,15 @@ function openapi(path: string): JsonValue | undefined {
     info: { title: 'Kubernetes', version: release.gitVersion },
     paths: Object.fromEntries(paths),
   };
+}
+
+/** What older kubectl reads instead: a document without types, which has it leave the checking of fields to the server. */
+function openapiV2(accept: string): Discovery {
+  const protobuf = 'application/com.github.proto-openapi.spec.v2@v1.0+protobuf';
+  // gnostic's Document with nothing in it but field 1, swagger.
+  if (accept.includes(protobuf)) return { body: Buffer.from('\n\x032.0'), contentType: protobuf };
+  const info = { title: 'Kubernetes', version: release.gitVersion };
+  return { body: { swagger: '2.0', info, paths: {} }, contentType: 'application/json' };
 }
 
 /** `/api/v1`, `/apis/k8s.cni.cncf.io/v1`. */

@@ -1,6 +1,7 @@
 import type { IncomingMessage } from 'node:http';
 import { z } from 'zod';
 import { isJsonObject, type JsonValue } from '../../cni/json.ts';
+import { issuesOf } from '../../kubernetes/issues.ts';
 import { eventToCore, eventToV1 } from './events.ts';
 import { Failure } from './failure.ts';
 import { type KubernetesObject, objectSchema, type StoredObject } from './object.ts';
@@ -155,7 +156,7 @@ const deleteOptionsSchema = z.object({
 /** Deletes at once: there is no kubelet that would end containers first. */
 async function remove({ request, store, target }: Call, name: string): Promise<KubernetesObject> {
   const options = deleteOptionsSchema.safeParse(await bodyOf(request));
-  if (!options.success) throw new Failure('BadRequest', `not a DeleteOptions: ${z.prettifyError(options.error)}`);
+  if (!options.success) throw new Failure('BadRequest', `not a DeleteOptions: ${issuesOf(options.error)}`);
   return store.delete(storedAs(target.resource), target.namespace, name, options.data.preconditions ?? {});
 }
 
@@ -163,7 +164,7 @@ async function remove({ request, store, target }: Call, name: string): Promise<K
 function readObject({ target }: Call, body: JsonValue, name?: string): KubernetesObject {
   const { resource, namespace } = target;
   const parsed = objectSchema.safeParse(isJsonObject(body) ? { metadata: {}, ...body } : body);
-  if (!parsed.success) throw new Failure('BadRequest', `not an object of Kubernetes: ${z.prettifyError(parsed.error)}`);
+  if (!parsed.success) throw new Failure('BadRequest', `not an object of Kubernetes: ${issuesOf(parsed.error)}`);
   const object = resource === eventsV1 ? eventToCore(parsed.data) : parsed.data;
   const { kind } = resource;
   const apiVersion = groupVersion(storedAs(resource));

@@ -1,6 +1,7 @@
 import { readFile } from 'node:fs/promises';
 import { parseAllDocuments } from 'yaml';
 import { z } from 'zod';
+import { issuesOf } from '../../kubernetes/issues.ts';
 import { type KubernetesObject, objectSchema } from './object.ts';
 import { groupVersion, resourceOf, resources } from './resources.ts';
 
@@ -33,7 +34,7 @@ export function parseManifests(text: string, file: string): KubernetesObject[] {
 
 function objectOf(value: unknown, where: string): KubernetesObject {
   const parsed = objectSchema.safeParse(value);
-  if (!parsed.success) throw new Error(`${where}: ${z.prettifyError(parsed.error)}`, { cause: parsed.error });
+  if (!parsed.success) throw new Error(`${where}: ${issuesOf(parsed.error)}`, { cause: parsed.error });
   const object = parsed.data;
   if (resourceOf(object) === undefined) {
     const served = resources.map((resource) => `${groupVersion(resource)} ${resource.kind}`).join(', ');

@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { isJsonObject, type JsonObject, type JsonValue } from '../../cni/json.ts';
+import { isJsonArray, isJsonObject, type JsonObject, type JsonValue } from '../../cni/json.ts';
 
 type TextMap = Readonly<Record<string, string>>;
 
@@ -78,4 +78,11 @@ export function textAt(value: JsonValue | undefined, path: string): string {
 export function listAt(value: JsonValue | undefined, path: string): readonly JsonValue[] {
   const found = at(value, path);
   return Array.isArray(found) ? found : [];
+}
+
+/** Whether two values are the same once written: the order of keys says nothing, nor does a key without a value. */
+export function equalJson(a: JsonValue | undefined, b: JsonValue | undefined): boolean {
+  if (isJsonArray(a) && isJsonArray(b)) return a.length === b.length && a.every((item, i) => equalJson(item, b[i]));
+  if (!isJsonObject(a) || !isJsonObject(b)) return a === b;
+  return [...new Set([...Object.keys(a), ...Object.keys(b)])].every((key) => equalJson(a[key], b[key]));
 }

@@ -1,6 +1,8 @@
 import { z } from 'zod';
 import { isJsonObject, type JsonValue } from '../../cni/json.ts';
+import { issuesOf } from '../../kubernetes/issues.ts';
 import { Failure } from './failure.ts';
+import { equalJson } from './object.ts';
 
 /**
  * Applies a patch of one of the types that clients send. A strategic merge patch is treated as a merge patch, its
@@ -46,13 +48,13 @@ const operationsSchema = z.array(
 /** RFC 6902. */
 export function jsonPatch(target: JsonValue, patch: JsonValue): JsonValue {
   const operations = operationsSchema.safeParse(patch);
-  if (!operations.success) throw new Failure('BadRequest', `not a JSON patch: ${z.prettifyError(operations.error)}`);
+  if (!operations.success) throw new Failure('BadRequest', `not a JSON patch: ${issuesOf(operations.error)}`);
   let document = target;
   for (const operation of operations.data) {
     const { op, path } = operation;
     switch (op) {
       case 'test':
-        if (!equal(valueAt(document, path), operation.value)) throw refused(`test of "${path}" failed`);
+        if (!equalJson(valueAt(document, path), operation.value)) throw refused(`test of "${path}" failed`);
         break;
       case 'remove':
         document = edit(document, path, 'remove', null);
@@ -122,11 +124,4 @@ function edit(document: JsonValue, pointer: string, op: 'add' | 'replace' | 'rem
     return Object.fromEntries(members);
   };
   return change(document, segmentsOf(pointer));
-}
-
-function equal(a: JsonValue | undefined, b: JsonValue | undefined): boolean {
-  if (Array.isArray(a) && Array.isArray(b)) return a.length === b.length && a.every((item, i) => equal(item, b[i]));
-  if (!isJsonObject(a) || !isJsonObject(b)) return a === b;
-  const keys = Object.keys(a);
-  return keys.length === Object.keys(b).length && keys.every((key) => equal(a[key], b[key]));
 }

@@ -256,9 +256,14 @@ function asFailure(error: unknown): Failure {
   return new Failure('InternalError', error instanceof Error ? error.message : String(error));
 }
 
-function write(response: ServerResponse, status: number, body: JsonValue, contentType = 'application/json'): void {
+function write(
+  response: ServerResponse,
+  status: number,
+  body: JsonValue | Buffer,
+  contentType = 'application/json',
+): void {
   response.writeHead(status, { 'content-type': contentType });
-  response.end(JSON.stringify(body));
+  response.end(Buffer.isBuffer(body) ? body : JSON.stringify(body));
 }
 
 function isTrue(text: string | null): boolean {

@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import { isJsonObject } from '../../cni/json.ts';
 import { Failure } from './failure.ts';
-import { type KubernetesObject, type StoredMetadata, type StoredObject, textAt } from './object.ts';
+import { equalJson, type KubernetesObject, type StoredMetadata, type StoredObject, textAt } from './object.ts';
 import { namespaces, qualifiedName, type Resource, resourceOf } from './resources.ts';
 
 /** One change, as a watch reports it. `before` tells a selecting watch what its reader had. */
@@ -122,7 +122,7 @@ export class Store {
     const next: StoredObject = { ...base, apiVersion: before.apiVersion, kind: before.kind, metadata, status };
     // As the API server: a write that changes nothing makes no new version and wakes nobody.
     const unchanged = { ...next, metadata: { ...metadata, resourceVersion: before.metadata.resourceVersion } };
-    if (JSON.stringify(unchanged) === JSON.stringify(before)) return before;
+    if (equalJson(unchanged, before)) return before;
     this.#version = version;
     this.#put({ type: 'MODIFIED', version, resource, object: next, before });
     return next;
