@@ -1,0 +1,69 @@
+import { NLM_F_ACK, NLM_F_DUMP, NLM_F_REQUEST } from './message.ts';
+
+/** One request of the kernel, not yet sent. Requests are plain values: they can be made anywhere and sent together. */
+export interface Request<T> {
+  /** What is wanted, as an error message begins: `create macvlan net1`. */
+  readonly operation: string;
+  readonly type: number;
+  readonly flags: number;
+  /** The family's fixed header, then its attributes. */
+  readonly payload: Buffer;
+  /** A dump is answered with any number of messages; the kernel works on one at a time. */
+  readonly isDump: boolean;
+  /** Reads the payloads of the answer. */
+  readonly decode: (payloads: readonly Buffer[]) => T;
+}
+
+/** What each request of a list is answered with. */
+export type Results<R extends readonly Request<unknown>[]> = {
+  readonly [K in keyof R]: R[K] extends Request<infer T> ? T : never;
+};
+
+/** A request that changes something, and is answered with its success alone. */
+export function change(operation: string, type: number, flags: number, payload: readonly Buffer[]): Request<void> {
+  return {
+    operation,
+    type,
+    flags: NLM_F_REQUEST | NLM_F_ACK | flags,
+    payload: Buffer.concat(payload),
+    isDump: false,
+    decode: () => {},
+  };
+}
+
+/** A request for one object. `decode` is given the one payload of the answer. */
+export function get<T>(
+  operation: string,
+  type: number,
+  payload: readonly Buffer[],
+  decode: (payload: Buffer) => T,
+): Request<T> {
+  return {
+    operation,
+    type,
+    flags: NLM_F_REQUEST | NLM_F_ACK,
+    payload: Buffer.concat(payload),
+    isDump: false,
+    decode: ([first]) => {
+      if (first === undefined) throw new Error(`${operation}: the kernel answered without an object`);
+      return decode(first);
+    },
+  };
+}
+
+/** A request for all objects of a kind. What `decode` returns undefined for is left out. */
+export function dump<T>(
+  operation: string,
+  type: number,
+  payload: readonly Buffer[],
+  decode: (payload: Buffer) => T | undefined,
+): Request<readonly T[]> {
+  return {
+    operation,
+    type,
+    flags: NLM_F_REQUEST | NLM_F_DUMP,
+    payload: Buffer.concat(payload),
+    isDump: true,
+    decode: (payloads) => payloads.flatMap((each) => decode(each) ?? []),
+  };
+}
