@@ -13,6 +13,8 @@ const plannedAttachment = z.strictObject({
   isDefault: z.boolean(),
   /** The configuration as it was read, to the byte: DEL uses what ADD used, whatever became of it since. */
   config: z.string(),
+  /** The network's name where its configuration has none. */
+  defaultName: z.string(),
   /** Where `config` was read, for error messages. */
   source: z.string(),
   runtimeConfig: jsonObject,

@@ -19,6 +19,7 @@ const plan: Plan = {
       ifName: 'net1',
       isDefault: false,
       config: '{ "cniVersion": "0.3.0", "unknown": 1.50 }',
+      defaultName: 'a',
       source: 'NetworkAttachmentDefinition default/a',
       runtimeConfig: {},
       cniArgs: {},

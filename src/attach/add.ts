@@ -1,0 +1,148 @@
+import { AddError, addList } from '../cni/chain.ts';
+import { CniError, ErrorCode, toCniError } from '../cni/error.ts';
+import type { JsonObject } from '../cni/json.ts';
+import type { Result } from '../cni/result.ts';
+import type { Cluster } from '../kubernetes/cluster.ts';
+import type { Pod } from '../kubernetes/schemas.ts';
+import { setDefaultRoute } from './default-route.ts';
+import { type AttachedNetwork, networkStatus } from './network-status.ts';
+import { type PlanRequest, planAttachments, type ReadyAttachment, type ReadyPlan } from './plan.ts';
+import { podLinks } from './pod-links.ts';
+import { type ReleaseContext, releaseEntry } from './release.ts';
+
+/**
+ * Attaches a sandbox to its default network and to those that its pod asks for: all of them, or none.
+ *
+ * @returns The default network's result, which is what the runtime wants to know.
+ * @throws {CniError} saying which attachment failed and why, with the code of the plugin that failed. Nothing is left of
+ *   the others then; where one could not be undone, the details say so, and the journal keeps it for DEL.
+ */
+export async function addSandbox(request: PlanRequest, context: ReleaseContext): Promise<Result> {
+  const { attachment, cluster, pod } = request;
+  await releaseEarlier(request, context);
+  const ready = await planAttachments(request).catch((error: unknown) => rejected(error, request));
+  await using recording = await context.journal.begin(ready.plan);
+  const done: AttachedNetwork[] = [];
+  try {
+    for (const each of ready.attachments) {
+      const { result, raw } = await attachOne(each, request, context);
+      await recording.add({ step: 'added', ifName: each.planned.ifName, result: raw });
+      done.push({ ...each.planned, result, defaultRoute: each.defaultRoute });
+      if (pod) cluster?.event(pod, { type: 'Normal', reason: 'AddedInterface', message: addedMessage(each, result) });
+    }
+    for (const { ifName, defaultRoute, result } of done) {
+      if (defaultRoute) await setDefaultRoute(attachment.netns, { ifName, gateways: defaultRoute, result });
+    }
+    if (cluster && pod) await publishStatus(cluster, pod, attachment.netns, done);
+    await recording.add({ step: 'complete' });
+  } catch (error) {
+    await undo(ready, request, context, error);
+  }
+  const [first] = done;
+  if (first === undefined) throw new CniError(ErrorCode.Internal, 'a plan without a default network');
+  return first.result;
+}
+
+/**
+ * A runtime that repeats an ADD has given up on the earlier one, or never heard its answer. What that one made is
+ * released first: it may have been made for another plan.
+ */
+async function releaseEarlier({ attachment }: PlanRequest, context: ReleaseContext): Promise<void> {
+  const earlier = await context.journal.read(attachment);
+  if (earlier !== undefined) await releaseEntry(attachment, earlier, attachment.netns, context);
+}
+
+async function attachOne(
+  { planned, list }: ReadyAttachment,
+  { attachment }: PlanRequest,
+  context: ReleaseContext,
+): Promise<{ readonly result: Result; readonly raw: JsonObject }> {
+  const started = performance.now();
+  const report = (error?: CniError) =>
+    context.report({
+      command: 'ADD',
+      planned,
+      plugin: list.plugins[0]?.type ?? '',
+      milliseconds: performance.now() - started,
+      error,
+    });
+  try {
+    const { runtimeConfig, cniArgs } = planned;
+    const own = { ...attachment, ifName: planned.ifName, path: context.path };
+    const added = await addList(list, own, { runtimeConfig, cniArgs }, context.runner);
+    report();
+    return added;
+  } catch (error) {
+    const { code, message, details } = toCniError(error);
+    const where = `network ${planned.network}, interface ${planned.ifName}`;
+    const halfMade = error instanceof AddError && error.undoFailures.length > 0;
+    const failure = halfMade
+      ? new HalfMadeError(planned.ifName, code, `${where}: ${message}`, details)
+      : new CniError(code, `${where}: ${message}`, details, { cause: error });
+    report(failure);
+    throw failure;
+  }
+}
+
+/** An attachment failed, and what its chain had made could not be undone yet. */
+class HalfMadeError extends CniError {
+  readonly ifName: string;
+
+  constructor(ifName: string, code: number, message: string, details: string) {
+    super(code, message, details);
+    this.ifName = ifName;
+  }
+}
+
+/** The words that `kubectl describe pod` shows, as Multus has them. */
+function addedMessage({ planned }: ReadyAttachment, result: Result): string {
+  return `Add ${planned.ifName} [${result.ips.map(({ address }) => address).join(' ')}] from ${planned.network}`;
+}
+
+async function publishStatus(
+  cluster: Cluster,
+  pod: Pod,
+  netns: string,
+  attached: readonly AttachedNetwork[],
+): Promise<void> {
+  const links = await podLinks(netns);
+  await cluster.setNetworkStatus(
+    pod,
+    attached.flatMap((each) => networkStatus(each, links)),
+  );
+}
+
+/** A plan that cannot be made has changed nothing; the pod is told why. */
+function rejected(error: unknown, { cluster, pod }: PlanRequest): never {
+  const { code, message, details } = toCniError(error);
+  const failure = new CniError(
+    code,
+    pod ? `pod ${pod.metadata.namespace}/${pod.metadata.name}: ${message}` : message,
+    details,
+    {
+      cause: error,
+    },
+  );
+  if (pod) cluster?.event(pod, { type: 'Warning', reason: 'FailedAddingInterface', message: failure.message });
+  throw failure;
+}
+
+/** Releases what a failed ADD had made, and throws what it failed with. */
+async function undo(ready: ReadyPlan, request: PlanRequest, context: ReleaseContext, error: unknown): Promise<never> {
+  const { attachment } = request;
+  const held: string[] = [];
+  try {
+    const entry = await context.journal.read(attachment);
+    if (entry !== undefined) {
+      const unmade = new Set(ready.plan.attachments.map(({ ifName }) => ifName));
+      for (const ifName of entry.results.keys()) unmade.delete(ifName);
+      if (error instanceof HalfMadeError) unmade.delete(error.ifName);
+      await releaseEntry(attachment, entry, attachment.netns, context, unmade);
+    }
+  } catch (second) {
+    held.push(toCniError(second).message);
+  }
+  const failure = toCniError(error);
+  const details = [failure.details, ...held].filter((text) => text !== '').join('; ');
+  return rejected(new CniError(failure.code, failure.message, details, { cause: error }), request);
+}

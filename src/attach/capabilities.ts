@@ -1,0 +1,32 @@
+import type { JsonObject, JsonValue } from '../cni/json.ts';
+import type { NetworkSelection } from './selection.ts';
+
+/**
+ * What a pod asks of one network beyond the attachment itself, as runtimeConfig (CNI conventions, "Dynamic Plugin
+ * specific fields").
+ *
+ * @param declared The capabilities that at least one plugin of the network's chain declares.
+ * @throws {Error} when something is asked that no plugin can give: silence would leave the pod without it.
+ */
+export function requestedCapabilities(selection: NetworkSelection, declared: ReadonlySet<string>): JsonObject {
+  const wanted: readonly (readonly [key: string, capability: string, value: JsonValue | undefined])[] = [
+    ['ips', 'ips', selection.ips],
+    ['mac', 'mac', selection.mac],
+    ['portMappings', 'portMappings', selection.portMappings],
+    ['bandwidth', 'bandwidth', selection.bandwidth],
+    ['infiniband-guid', 'infinibandGUID', selection.infinibandGuid],
+    ['deviceID', 'deviceID', selection.deviceId],
+  ];
+  const runtimeConfig: Record<string, JsonValue> = {};
+  for (const [key, capability, value] of wanted) {
+    if (value === undefined || (Array.isArray(value) && value.length === 0)) continue;
+    if (!declared.has(capability)) {
+      throw new Error(
+        `the pod asks for "${key}", but no plugin of the network's configuration declares the capability "${capability}"; ` +
+          `add "capabilities": {"${capability}": true} to the plugin that can give it, or remove the request`,
+      );
+    }
+    runtimeConfig[capability] = value;
+  }
+  return runtimeConfig;
+}

@@ -1,0 +1,78 @@
+import { parseArgs } from '../cni/args.ts';
+import { deleteList } from '../cni/chain.ts';
+import { CniError, toCniError } from '../cni/error.ts';
+import type { PluginRunner } from '../cni/plugin.ts';
+import type { Entry, PlannedAttachment } from '../journal/entry.ts';
+import type { Journal, Key } from '../journal/journal.ts';
+import { plannedList } from './plan.ts';
+
+/** One attachment that was made or released, or was not. */
+export interface AttachmentReport {
+  readonly command: 'ADD' | 'DEL';
+  readonly planned: PlannedAttachment;
+  /** The type of the first plugin of its chain. */
+  readonly plugin: string;
+  readonly milliseconds: number;
+  readonly error?: CniError | undefined;
+}
+
+export interface ReleaseContext {
+  readonly journal: Journal;
+  readonly runner: PluginRunner;
+  /** Where executed plugins are looked for. */
+  readonly path: readonly string[];
+  readonly report: (report: AttachmentReport) => void;
+}
+
+/**
+ * Releases all that an entry of the journal stands for, the last attachment first, from the journal alone: what was
+ * begun but not finished is released as well. A failure does not keep the others from being released; it keeps the
+ * entry, so that the next DEL goes on from there.
+ *
+ * @param netns The sandbox's namespace; empty when it is gone.
+ * @param unmade Interface names of attachments that are known to hold nothing.
+ * @throws {CniError} with the code of the first failure, naming each attachment that is still held, and why.
+ */
+export async function releaseEntry(
+  key: Key,
+  entry: Entry,
+  netns: string,
+  context: ReleaseContext,
+  unmade: ReadonlySet<string> = new Set(),
+): Promise<void> {
+  const { plan } = entry;
+  const failures: CniError[] = [];
+  await using recording = await context.journal.resume(key);
+  for (const planned of plan.attachments.toReversed()) {
+    if (entry.deleted.has(planned.ifName) || unmade.has(planned.ifName)) continue;
+    const attachment = {
+      containerId: plan.containerId,
+      netns,
+      ifName: planned.ifName,
+      args: parseArgs(plan.args),
+      path: context.path,
+    };
+    const started = performance.now();
+    let error: CniError | undefined;
+    let plugin = '';
+    try {
+      const list = plannedList(planned);
+      plugin = list.plugins[0]?.type ?? '';
+      const { runtimeConfig, cniArgs } = planned;
+      const prevResult = entry.results.get(planned.ifName);
+      await deleteList(list, attachment, { runtimeConfig, cniArgs, prevResult }, context.runner);
+      await recording.add({ step: 'deleted', ifName: planned.ifName });
+    } catch (thrown) {
+      const { code, message, details } = toCniError(thrown);
+      error = new CniError(code, `network ${planned.network}, interface ${planned.ifName}: ${message}`, details);
+      failures.push(error);
+    }
+    context.report({ command: 'DEL', planned, plugin, milliseconds: performance.now() - started, error });
+  }
+  const [first] = failures;
+  if (first !== undefined) {
+    const details = failures.flatMap((failure) => failure.details || []).join('; ');
+    throw new CniError(first.code, `still held: ${failures.map(({ message }) => message).join('; ')}`, details);
+  }
+  await context.journal.remove(key);
+}

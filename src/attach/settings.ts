@@ -1,0 +1,37 @@
+import { z } from 'zod';
+import { CniError, ErrorCode } from '../cni/error.ts';
+import type { JsonObject } from '../cni/json.ts';
+import { isCniVersion } from '../cni/version.ts';
+
+/**
+ * What the administrator set: the configuration that the runtime sends with each call, overlaid by the daemon's own.
+ * The keys are those of Multus.
+ */
+const settings = z.looseObject({
+  cniVersion: z.string().refine(isCniVersion, { error: 'expected a cniVersion from 0.1.0 to 1.1.0' }).default('0.1.0'),
+  name: z.string().default('plexus'),
+  /**
+   * The network that every pod gets as its first: a NetworkAttachmentDefinition in `multusNamespace`, the name of a
+   * configuration in `cniConfigDir`, a directory (its first configuration), or a file; looked for in that order.
+   */
+  clusterNetwork: z.string({ error: 'expected the name or the file of the default network' }).min(1),
+  /** Where a NetworkAttachmentDefinition with an empty spec.config finds its configuration. */
+  confDir: z.string().default('/etc/cni/multus/net.d'),
+  cniConfigDir: z.string().default('/etc/cni/net.d'),
+  /** Looked through for executed plugins before CNI_PATH. */
+  binDir: z.string().default('/opt/cni/bin'),
+  multusNamespace: z.string().default('kube-system'),
+});
+
+export type Settings = Readonly<z.infer<typeof settings>>;
+
+/**
+ * @param source What `json` is, for error messages.
+ * @throws {CniError} 7 naming each wrong key.
+ */
+export function parseSettings(json: JsonObject, source: string): Settings {
+  const parsed = settings.safeParse(json);
+  if (parsed.success) return parsed.data;
+  const problems = parsed.error.issues.map(({ path, message }) => `${path.join('.')}: ${message}`);
+  throw new CniError(ErrorCode.InvalidNetworkConfig, `${source}: ${problems.join('; ')}`);
+}
