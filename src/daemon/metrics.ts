@@ -1,0 +1,57 @@
+import { Counter, collectDefaultMetrics, Histogram, Registry } from 'prom-client';
+import type { AttachmentReport } from '../attach/release.ts';
+
+/** Seconds. From what a netlink exchange takes to what makes a kubelet give up. */
+const buckets = [0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60];
+
+/** What the daemon counts, for Prometheus. */
+export class Metrics {
+  readonly registry = new Registry();
+  readonly #calls: Counter<'command' | 'plugin' | 'code'>;
+  readonly #callSeconds: Histogram<'command' | 'plugin'>;
+  readonly #attachments: Counter<'command' | 'network' | 'plugin' | 'outcome'>;
+  readonly #attachmentSeconds: Histogram<'command' | 'network' | 'plugin'>;
+
+  constructor() {
+    const registers = [this.registry];
+    collectDefaultMetrics({ register: this.registry });
+    this.#calls = new Counter({
+      name: 'plexus_calls_total',
+      help: 'Calls of the runtime, by CNI command, plugin and CNI error code (0 is success).',
+      labelNames: ['command', 'plugin', 'code'],
+      registers,
+    });
+    this.#callSeconds = new Histogram({
+      name: 'plexus_call_seconds',
+      help: 'From the request frame to the answer.',
+      labelNames: ['command', 'plugin'],
+      buckets,
+      registers,
+    });
+    this.#attachments = new Counter({
+      name: 'plexus_attachments_total',
+      help: 'Attachments made (ADD) and released (DEL), by network, plugin and outcome.',
+      labelNames: ['command', 'network', 'plugin', 'outcome'],
+      registers,
+    });
+    this.#attachmentSeconds = new Histogram({
+      name: 'plexus_attachment_seconds',
+      help: 'Time of one attachment, its whole chain of plugins.',
+      labelNames: ['command', 'network', 'plugin'],
+      buckets,
+      registers,
+    });
+  }
+
+  /** @param code A CNI error code; 0 for success. */
+  call(command: string, plugin: string, code: number, milliseconds: number): void {
+    this.#calls.inc({ command, plugin, code });
+    this.#callSeconds.observe({ command, plugin }, milliseconds / 1000);
+  }
+
+  attachment({ command, planned, plugin, milliseconds, error }: AttachmentReport): void {
+    const { network } = planned;
+    this.#attachments.inc({ command, network, plugin, outcome: error === undefined ? 'success' : 'failure' });
+    this.#attachmentSeconds.observe({ command, network, plugin }, milliseconds / 1000);
+  }
+}
