@@ -1,6 +1,6 @@
 import { encodeResult, readPrevResult } from './convert.ts';
 import { CniError, toCniError } from './error.ts';
-import type { Attachment, Plugin, PluginCall, PluginConfig, PluginRunner } from './plugin.ts';
+import type { Attachment, NetworkCall, Plugin, PluginCall, PluginConfig, PluginRunner } from './plugin.ts';
 import type { Result } from './result.ts';
 import { requireCommand, requireSupported } from './version.ts';
 
@@ -54,16 +54,16 @@ export async function checkBuiltin(
   await plugin.check({ config, attachment, prevResult: readPrevResult(config), plugins });
 }
 
-export async function statusBuiltin(plugin: Plugin, config: PluginConfig, plugins: PluginRunner): Promise<void> {
-  requireCommand(config.cniVersion, 'STATUS');
-  requireSupported(config.cniVersion, plugin.versions);
-  await plugin.status?.({ config, plugins });
+export async function statusBuiltin(plugin: Plugin, call: NetworkCall): Promise<void> {
+  requireCommand(call.config.cniVersion, 'STATUS');
+  requireSupported(call.config.cniVersion, plugin.versions);
+  await plugin.status?.(call);
 }
 
-export async function gcBuiltin(plugin: Plugin, config: PluginConfig, plugins: PluginRunner): Promise<void> {
-  requireCommand(config.cniVersion, 'GC');
-  requireSupported(config.cniVersion, plugin.versions);
-  await plugin.gc?.({ config, plugins });
+export async function gcBuiltin(plugin: Plugin, call: NetworkCall): Promise<void> {
+  requireCommand(call.config.cniVersion, 'GC');
+  requireSupported(call.config.cniVersion, plugin.versions);
+  await plugin.gc?.(call);
 }
 
 function readPrevResultOrNone(config: PluginConfig): PluginCall['prevResult'] {

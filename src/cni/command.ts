@@ -48,10 +48,10 @@ async function answer(invocation: Invocation, request: PluginRequest): Promise<s
   requireCommand(config.cniVersion, invocation.command);
   switch (invocation.command) {
     case 'STATUS':
-      await statusBuiltin(plugin, config, plugins);
+      await statusBuiltin(plugin, { config, path: invocation.path, plugins });
       return '';
     case 'GC':
-      await gcBuiltin(plugin, config, plugins);
+      await gcBuiltin(plugin, { config, path: invocation.path, plugins });
       return '';
     default:
       if (!invocation.netnsOverride) await refuseOwnNamespace(invocation.attachment.netns, request);

@@ -32,9 +32,17 @@ export class CniError extends Error {
   }
 }
 
-/** Turns whatever was thrown into a {@link CniError}, keeping one that already is. */
+/**
+ * Turns whatever was thrown into a {@link CniError}, keeping one that already is. Of a failure that could not be undone
+ * (`await using` throws both), the first one counts and the details tell the other.
+ */
 export function toCniError(thrown: unknown): CniError {
   if (thrown instanceof CniError) return thrown;
+  if (thrown instanceof SuppressedError) {
+    const { code, message, details } = toCniError(thrown.suppressed);
+    const undo = `it could not be undone: ${toCniError(thrown.error).message}`;
+    return new CniError(code, message, details === '' ? undo : `${details}; ${undo}`, { cause: thrown });
+  }
   const message = thrown instanceof Error ? thrown.message : String(thrown);
   return new CniError(ErrorCode.Internal, message, '', { cause: thrown });
 }

@@ -42,9 +42,17 @@ export interface Plugin {
   /** Throws when the attachment is not as ADD left it. */
   check(call: PluginCall): Promise<void>;
   /** Throws code 50 or 51 when an ADD could not succeed now. */
-  status?(call: Omit<PluginCall, 'attachment' | 'prevResult'>): Promise<void>;
+  status?(call: NetworkCall): Promise<void>;
   /** Removes what belongs to none of the `cni.dev/valid-attachments` of the configuration. */
-  gc?(call: Omit<PluginCall, 'attachment' | 'prevResult'>): Promise<void>;
+  gc?(call: NetworkCall): Promise<void>;
+}
+
+/** What STATUS and GC are about: a network, not one attachment to it. */
+export interface NetworkCall {
+  readonly config: PluginConfig;
+  /** Directories in which executed plugins are looked for, in order. */
+  readonly path: readonly string[];
+  readonly plugins: PluginRunner;
 }
 
 export interface PluginCall {

@@ -56,13 +56,13 @@ export class Runner implements PluginRunner {
 
   async status(config: PluginConfig, path: readonly string[]): Promise<void> {
     const plugin = this.#builtin.get(config.type);
-    if (plugin !== undefined) return statusBuiltin(plugin, config, this);
+    if (plugin !== undefined) return statusBuiltin(plugin, { config, path, plugins: this });
     await this.#execute(config, 'STATUS', path);
   }
 
   async gc(config: PluginConfig, path: readonly string[]): Promise<void> {
     const plugin = this.#builtin.get(config.type);
-    if (plugin !== undefined) return gcBuiltin(plugin, config, this);
+    if (plugin !== undefined) return gcBuiltin(plugin, { config, path, plugins: this });
     await this.#execute(config, 'GC', path);
   }
 

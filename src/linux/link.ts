@@ -148,9 +148,13 @@ export const links = {
     ]);
   },
 
-  /** ENODEV when it is gone already. */
-  delete(index: number): Request<void> {
-    return change(`delete interface number ${index}`, RTM_DELLINK, 0, [header(index, 0, 0)]);
+  /** ENODEV when it is gone already; EOPNOTSUPP when it is hardware. */
+  delete(selector: LinkSelector): Request<void> {
+    const [index, name] = 'index' in selector ? [selector.index, undefined] : [0, selector.name];
+    return change(`delete interface ${name ?? `number ${index}`}`, RTM_DELLINK, 0, [
+      header(index, 0, 0),
+      ...(name === undefined ? [] : [text(IFLA_IFNAME, name)]),
+    ]);
   },
 };
 

@@ -8,7 +8,7 @@ import { afterEach, beforeEach, describe, test } from 'node:test';
 import { parseArgs } from '../../src/cni/args.ts';
 import { CniError } from '../../src/cni/error.ts';
 import type { JsonObject } from '../../src/cni/json.ts';
-import type { PluginCall, PluginRunner } from '../../src/cni/plugin.ts';
+import type { NetworkCall, PluginCall, PluginRunner } from '../../src/cni/plugin.ts';
 import { hostLocal } from '../../src/plugins/host-local.ts';
 
 const network = 'net-a';
@@ -44,12 +44,13 @@ function call(
   ipam: JsonObject,
   containerId = 'c1',
   { ifName = 'net1', args = '', keys = {} }: Options = {},
-): PluginCall {
+): PluginCall & NetworkCall {
   const type = 'macvlan';
   return {
     config: { cniVersion: '1.1.0', name: network, type, ipam: { type: 'host-local', dataDir, ...ipam }, ...keys },
     attachment: { containerId, ifName, netns: '/run/netns/none', args: parseArgs(args), path: [] },
     prevResult: undefined,
+    path: [],
     plugins: noPlugins,
   };
 }

@@ -1,0 +1,252 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import { CniError, ErrorCode } from '../cni/error.ts';
+import type { Attachment, PluginCall } from '../cni/plugin.ts';
+import type { Result, ResultIP, ResultRoute } from '../cni/result.ts';
+import { addresses } from '../linux/address.ts';
+import { isKernelError } from '../linux/errors.ts';
+import { type Link, links } from '../linux/link.ts';
+import { NetworkNamespace } from '../linux/namespace.ts';
+import { mainTable, type Route, routes, Scope } from '../linux/route.ts';
+import { type Request, Rtnetlink } from '../linux/rtnetlink.ts';
+import { writeSysctl, writeSysctlIfAny } from '../linux/sysctl.ts';
+import { equalIP, formatPrefix, type IP, parseIP, parsePrefix } from '../net/ip.ts';
+
+/* What all interface plugins do to the interface of a container once it exists. */
+
+/** Milliseconds between looks at an address whose duplicate address detection runs, and until it must be done. */
+const settleInterval = 50;
+const settleTimeout = 5_000;
+
+/** An open namespace of a container, and its routing socket. */
+export class Container implements Disposable {
+  readonly namespace: NetworkNamespace;
+  readonly netlink: Rtnetlink;
+
+  private constructor(namespace: NetworkNamespace) {
+    this.namespace = namespace;
+    this.netlink = Rtnetlink.open(namespace);
+  }
+
+  /** @throws {CniError} 8 when the path is gone, or no network namespace. */
+  static open({ netns }: Attachment): Container {
+    return new Container(openNamespace(netns));
+  }
+
+  /** The same for DEL: undefined when the namespace is gone, and everything in it with it. */
+  static openIfAny({ netns }: Attachment): Container | undefined {
+    if (netns === '') return undefined;
+    try {
+      return new Container(NetworkNamespace.open(netns));
+    } catch (error) {
+      // The file of a namespace that was unmounted is left behind empty: no namespace either.
+      if (isKernelError(error, 'ENOENT', 'ENOTDIR', 'EINVAL')) return undefined;
+      throw error;
+    }
+  }
+
+  /** @throws {CniError} when there is no interface of that name. */
+  async link(name: string): Promise<Link> {
+    try {
+      const [link] = await this.netlink.run(links.get({ name }));
+      return link;
+    } catch (error) {
+      if (!isKernelError(error, 'ENODEV')) throw error;
+      throw new CniError(ErrorCode.Internal, `interface "${name}" not found in ${this.namespace.path}`);
+    }
+  }
+
+  /** Removes an interface; none is no error. */
+  async removeLink(name: string): Promise<void> {
+    const [outcome] = await this.netlink.settle(links.delete({ name }));
+    if (outcome?.ok === false && outcome.error.code !== 'ENODEV') throw outcome.error;
+  }
+
+  [Symbol.dispose](): void {
+    this.netlink[Symbol.dispose]();
+    this.namespace[Symbol.dispose]();
+  }
+}
+
+/** @throws {CniError} 8 */
+function openNamespace(netns: string): NetworkNamespace {
+  try {
+    return NetworkNamespace.open(netns);
+  } catch (error) {
+    if (!isKernelError(error)) throw error;
+    throw new CniError(
+      ErrorCode.InvalidNetNS,
+      `failed to open netns "${netns}": ${error.message}`,
+      'CNI_NETNS must be the path of a network namespace that exists',
+      { cause: error },
+    );
+  }
+}
+
+/** A result whose addresses all belong to its first interface: what most plugins return. */
+export function resultOf(
+  name: string,
+  link: Link,
+  sandbox: string,
+  ipam: Result | undefined,
+  dns: Result['dns'],
+): Result {
+  return {
+    interfaces: [{ name, mac: link.mac, sandbox }],
+    ips: (ipam?.ips ?? []).map((ip) => ({ ...ip, interface: 0 })),
+    routes: ipam?.routes ?? [],
+    dns,
+  };
+}
+
+/**
+ * Announces addresses to the neighbours when the interface comes up (ip-sysctl.txt): without it they would go on sending
+ * to whoever had the address before.
+ */
+export async function announceAddresses({ namespace }: Container, name: string): Promise<void> {
+  await Promise.all([
+    writeSysctlIfAny(namespace, 1, 'ipv4', 'conf', name, 'arp_notify'),
+    writeSysctlIfAny(namespace, 1, 'ipv6', 'conf', name, 'ndisc_notify'),
+  ]);
+}
+
+/**
+ * Gives an interface its addresses, brings it up and adds its routes. With an IPv6 gateway, it waits until the addresses
+ * may be used: the kernel takes no route through an address that may be somebody else's.
+ *
+ * @throws {CniError} naming the address or route that the kernel did not take.
+ */
+export async function configureInterface(
+  container: Container,
+  { name, index }: Pick<Link, 'name' | 'index'>,
+  { ips, routes: wanted }: Pick<Result, 'ips' | 'routes'>,
+): Promise<void> {
+  const prefixes = ips.map(({ address }) => parsePrefix(address));
+  if (prefixes.some(({ ip }) => ip.family === 6)) await enableIPv6(container, name);
+  const gateways = gatewaysOf(ips);
+  const requests = [...prefixes.map((address) => addresses.add({ index, address })), links.change(index, { up: true })];
+  const ways = wanted.map((route) => routes.add(routeOf(route, index, gateways)));
+  if (gateways[6] === undefined) {
+    await run(container, name, [...requests, ...ways]);
+  } else {
+    await run(container, name, requests);
+    await settle(container, name, index);
+    await run(container, name, ways);
+  }
+}
+
+async function run({ netlink }: Container, name: string, requests: readonly Request<void>[]): Promise<void> {
+  const outcomes = await netlink.settle(...requests);
+  const failed = outcomes.find((outcome) => !outcome.ok);
+  if (failed?.ok === false) {
+    const { message } = failed.error;
+    throw new CniError(ErrorCode.Internal, `interface "${name}": ${message}`, '', { cause: failed.error });
+  }
+}
+
+/** Container runtimes turn IPv6 off where the cluster has none; a network that has it needs it. */
+async function enableIPv6({ namespace }: Container, name: string): Promise<void> {
+  await Promise.all(['lo', name].map((each) => writeSysctl(namespace, 0, 'ipv6', 'conf', each, 'disable_ipv6'))).catch(
+    (error: unknown) => {
+      const reason = error instanceof Error ? error.message : String(error);
+      throw new CniError(ErrorCode.Internal, `failed to enable IPv6 for interface "${name}": ${reason}`);
+    },
+  );
+  await writeSysctlIfAny(namespace, 1, 'ipv6', 'conf', name, 'keep_addr_on_down');
+}
+
+async function settle({ netlink }: Container, name: string, index: number): Promise<void> {
+  const deadline = performance.now() + settleTimeout;
+  for (;;) {
+    const [present] = await netlink.run(addresses.list({ index, family: 6 }));
+    const duplicate = present.find((address) => address.duplicate);
+    if (duplicate !== undefined) {
+      const text = formatPrefix(duplicate.address);
+      throw new CniError(ErrorCode.Internal, `address ${text} of interface "${name}" is in use on the network already`);
+    }
+    const tentative = present.filter((address) => address.tentative);
+    if (tentative.length === 0) return;
+    if (performance.now() >= deadline) {
+      const texts = tentative.map(({ address }) => formatPrefix(address)).join(', ');
+      throw new CniError(
+        ErrorCode.Internal,
+        `addresses ${texts} of interface "${name}" are still tentative after ${settleTimeout / 1000} s`,
+      );
+    }
+    await sleep(settleInterval);
+  }
+}
+
+interface Gateways {
+  readonly 4: IP | undefined;
+  readonly 6: IP | undefined;
+}
+
+/** The first gateway of each family. */
+function gatewaysOf(ips: readonly ResultIP[]): Gateways {
+  const all = ips.flatMap(({ gateway }) => (gateway === undefined ? [] : [parseIP(gateway)]));
+  return { 4: all.find(({ family }) => family === 4), 6: all.find(({ family }) => family === 6) };
+}
+
+/** A route that names no gateway goes through the first of its family, unless its destination is said to be on the link. */
+function routeOf({ dst, gw, ...rest }: ResultRoute, index: number, gateways: Gateways): Route {
+  const destination = parsePrefix(dst);
+  const { family } = destination.ip;
+  const { table, priority, scope, mtu, advmss } = rest;
+  const gateway = gw === undefined ? (scope === Scope.link ? undefined : gateways[family]) : parseIP(gw);
+  return {
+    family,
+    ...(destination.length > 0 && { destination }),
+    gateway,
+    index,
+    table,
+    priority,
+    scope,
+    mtu,
+    advmss,
+  };
+}
+
+/**
+ * Looks whether the container's interface is as ADD left it: there, in the sandbox that the result names, with its MAC,
+ * its addresses, and the result's routes.
+ *
+ * @returns The interface, for what is the plugin's own.
+ * @throws {CniError} 7 without prevResult, else 999 with what is missing.
+ */
+export async function checkInterface(container: Container, { attachment, prevResult }: PluginCall): Promise<Link> {
+  const { ifName, netns } = attachment;
+  if (prevResult === undefined) throw new CniError(ErrorCode.InvalidNetworkConfig, 'Required prevResult missing');
+  const place = prevResult.interfaces.findIndex(({ name, sandbox }) => name === ifName && sandbox === netns);
+  const expected = prevResult.interfaces[place];
+  if (expected === undefined) {
+    const found = prevResult.interfaces.find(({ name }) => name === ifName)?.sandbox ?? '';
+    throw failure(`Sandbox in prevResult ${found} doesn't match configured netns: ${netns}`);
+  }
+  const link = await container.link(ifName);
+  if (expected.mac !== undefined && expected.mac.toLowerCase() !== link.mac) {
+    throw failure(`Interface ${ifName} Mac ${expected.mac} doesn't match container Mac: ${link.mac}`);
+  }
+  const [present, table] = await container.netlink.run(addresses.list({ index: link.index }), routes.list());
+  for (const { address, interface: index } of prevResult.ips) {
+    if (index !== undefined && index !== place) continue;
+    const { ip, length } = parsePrefix(address);
+    if (!present.some((each) => each.address.length === length && equalIP(each.address.ip, ip))) {
+      throw failure(`Failed to match addr ${address} on interface ${ifName}`);
+    }
+  }
+  for (const route of prevResult.routes) {
+    if (!table.some((each) => leadsTo(each, route))) {
+      throw failure(`Expected Route ${route.dst} not found in routing table of ${netns}`);
+    }
+  }
+  return link;
+}
+
+function leadsTo({ family, destination, table }: Route, { dst, table: expectedTable }: ResultRoute): boolean {
+  const { ip, length } = parsePrefix(dst);
+  if (family !== ip.family || table !== (expectedTable ?? mainTable)) return false;
+  if (length === 0) return destination === undefined;
+  return destination?.length === length && equalIP(destination.ip, ip);
+}
+
+const failure = (message: string): CniError => new CniError(ErrorCode.Internal, message);

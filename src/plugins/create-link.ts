@@ -1,0 +1,81 @@
+import { randomBytes } from 'node:crypto';
+import { CniError, ErrorCode } from '../cni/error.ts';
+import { isKernelError } from '../linux/errors.ts';
+import { type Link, links, type NewLink } from '../linux/link.ts';
+import { Rtnetlink } from '../linux/rtnetlink.ts';
+import type { Container } from './container-interface.ts';
+
+/** Where the interface is that a container's own stands on. */
+export interface Home extends Disposable {
+  readonly netlink: Rtnetlink;
+  /** What to call it in messages. */
+  readonly place: string;
+}
+
+/** @param inContainer `linkInContainer`: the master is an interface of the container, not of the node. */
+export function openHome(container: Container, inContainer: boolean): Home {
+  if (inContainer) {
+    return { netlink: container.netlink, place: `the container (${container.namespace.path})`, [Symbol.dispose]() {} };
+  }
+  const netlink = Rtnetlink.open();
+  return { netlink, place: 'this node', [Symbol.dispose]: () => netlink[Symbol.dispose]() };
+}
+
+/**
+ * Makes an interface in a container, under its final name from its first moment.
+ *
+ * @param home Where its parent is.
+ * @throws {CniError} when the container has an interface of that name, or the kernel refuses; nothing is made then.
+ */
+export async function createInContainer(
+  home: Pick<Home, 'netlink'>,
+  container: Container,
+  link: Omit<NewLink, 'namespace' | 'up'>,
+): Promise<Link> {
+  const inContainer = { ...link, namespace: container.namespace.fd };
+  try {
+    await home.netlink.run(links.create(inContainer));
+  } catch (error) {
+    if (!isKernelError(error, 'EEXIST')) throw creationFailure(link, error);
+    await refuseTakenName(container, link.name);
+    await createAndRename(home, container, inContainer);
+  }
+  return container.link(link.name);
+}
+
+async function refuseTakenName({ netlink, namespace }: Container, name: string): Promise<void> {
+  const [found] = await netlink.settle(links.get({ name }));
+  if (found?.ok !== true) return;
+  throw new CniError(
+    ErrorCode.Internal,
+    `interface "${name}" already exists in ${namespace.path}`,
+    'the container was given this interface before, or another network has the same interface name',
+  );
+}
+
+/** Before Linux 6.13 a new interface's name must be free in the namespace it is made from, too. */
+async function createAndRename(home: Pick<Home, 'netlink'>, container: Container, link: NewLink): Promise<void> {
+  const name = `plx${randomBytes(6).toString('hex')}`;
+  try {
+    await home.netlink.run(links.create({ ...link, name }));
+  } catch (error) {
+    throw creationFailure(link, error);
+  }
+  try {
+    const { index } = await container.link(name);
+    await container.netlink.run(links.change(index, { name: link.name }));
+  } catch (error) {
+    await container.removeLink(name);
+    throw error;
+  }
+}
+
+function creationFailure({ kind, name }: Pick<NewLink, 'kind' | 'name'>, error: unknown): unknown {
+  if (!isKernelError(error)) return error;
+  const remedies: Readonly<Record<string, string>> = {
+    EOPNOTSUPP: `the node's kernel has no ${kind.type}: load its module, modprobe ${kind.type}`,
+    EBUSY: 'the master has another use, such as a bridge, macvlan or ipvlan, that excludes this one',
+  };
+  const message = `failed to create ${kind.type} "${name}": ${error.message}`;
+  return new CniError(ErrorCode.Internal, message, remedies[error.code] ?? '', { cause: error });
+}

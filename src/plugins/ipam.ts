@@ -1,0 +1,63 @@
+import { z } from 'zod';
+import { CniError, ErrorCode } from '../cni/error.ts';
+import type { NetworkCall, PluginCall, PluginConfig } from '../cni/plugin.ts';
+import type { Result } from '../cni/result.ts';
+import { parsePluginConfig } from '../cni/schema.ts';
+import { dns } from './ipam-schema.ts';
+
+/* How interface plugins get addresses: they delegate to the plugin that `ipam.type` names (specification 1.1.0, section 4). */
+
+/** Keys of every interface plugin. */
+export const interfacePluginKeys = {
+  /** Without a type the network is one of layer 2. */
+  ipam: z.object({ type: z.string('expected the name of an IPAM plugin').default('') }).default({ type: '' }),
+  dns: dns.default({}),
+};
+
+const ipamSchema = z.object({ ipam: interfacePluginKeys.ipam });
+
+/**
+ * Lets the IPAM plugin reserve addresses.
+ *
+ * @returns undefined where the network has no IPAM.
+ * @throws {CniError} the IPAM plugin's; 999 when it reserved none. Nothing is reserved then.
+ */
+export async function addIpam(call: PluginCall): Promise<Result | undefined> {
+  const config = delegateConfig(call.config);
+  if (config === undefined) return undefined;
+  const result = await call.plugins.add(config, call.attachment);
+  if (result.ips.length > 0) return result;
+  await call.plugins.delete(config, call.attachment);
+  throw new CniError(
+    ErrorCode.Internal,
+    'IPAM plugin returned missing IP config',
+    `network "${config.name}": plugin "${config.type}" answered ADD without an address`,
+  );
+}
+
+/** @throws {CniError} when addresses may still be reserved. */
+export async function deleteIpam({ config, attachment, plugins }: PluginCall): Promise<void> {
+  const delegate = delegateConfig(config);
+  if (delegate !== undefined) await plugins.delete(delegate, attachment);
+}
+
+export async function checkIpam({ config, attachment, plugins }: PluginCall): Promise<void> {
+  const delegate = delegateConfig(config);
+  if (delegate !== undefined) await plugins.check(delegate, attachment);
+}
+
+export async function statusIpam({ config, path, plugins }: NetworkCall): Promise<void> {
+  const delegate = delegateConfig(config);
+  if (delegate !== undefined) await plugins.status(delegate, path);
+}
+
+export async function gcIpam({ config, path, plugins }: NetworkCall): Promise<void> {
+  const delegate = delegateConfig(config);
+  if (delegate !== undefined) await plugins.gc(delegate, path);
+}
+
+/** The same configuration, addressed to the IPAM plugin. */
+function delegateConfig(config: PluginConfig): PluginConfig | undefined {
+  const { type } = parsePluginConfig(ipamSchema, config).ipam;
+  return type === '' ? undefined : { ...config, type };
+}
