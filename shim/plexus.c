@@ -54,7 +54,16 @@
 #define SOCKET_NAME "/plexus.sock"
 #define REMEDY "start the Plexus daemon on this node, or see its log; `plexus doctor` says what the node lacks"
 
-enum { HEADER = 8, MAX_FRAME = 16 << 20, MAX_STDIN = 8 << 20, MAX_NAME = 255, MAX_SECONDS = 86400, RETRY_MS = 20 };
+enum {
+	HEADER = 8,
+	MAX_FRAME = 16 << 20,
+	MAX_STDIN = 8 << 20,
+	/* Leaves room for the length of one more variable, that of standard input, and the byte too many that is refused. */
+	MAX_HEAD = MAX_FRAME - MAX_STDIN - 16,
+	MAX_NAME = 255,
+	MAX_SECONDS = 86400,
+	RETRY_MS = 20
+};
 
 enum code { INVALID_ENVIRONMENT = 4, IO_FAILURE = 5, INVALID_CONFIG = 7, TRY_AGAIN_LATER = 11 };
 
@@ -73,8 +82,6 @@ static struct {
 	int64_t timeout;
 	int64_t connect;
 } settings = {"0.1.0", "/run/plexus" SOCKET_NAME, 60000, 3000};
-
-/* ---- the way out ---- */
 
 /* Whether all of it was written. The runtime reads at its own pace, so there is no time limit. */
 static bool write_all(int fd, const void *bytes, size_t length)
@@ -143,8 +150,6 @@ __attribute__((format(printf, 3, 4))) static _Noreturn void fail(enum code code,
 	exit(1);
 }
 
-/* ---- time ---- */
-
 static int64_t now(void)
 {
 	struct timespec time;
@@ -195,8 +200,6 @@ static bool parse_seconds(struct span text, int64_t *milliseconds)
 	*milliseconds = value;
 	return true;
 }
-
-/* ---- what the configuration says to this program ---- */
 
 static size_t string_end(struct span json, size_t quote)
 {
@@ -340,8 +343,6 @@ static void read_variables(void)
 	read_seconds_variable("PLEXUS_CONNECT_SECONDS", &settings.connect);
 }
 
-/* ---- the request ---- */
-
 static size_t put_number(size_t at, uint32_t value, size_t bytes)
 {
 	for (size_t i = 0; i < bytes; i++)
@@ -370,9 +371,9 @@ static size_t put_head(const char *name)
 			continue;
 		const size_t length = strlen(*variable);
 
-		if (count == UINT16_MAX || length > MAX_FRAME - MAX_STDIN - 8 - at)
+		if (count == UINT16_MAX || at + length > MAX_HEAD)
 			fail(INVALID_ENVIRONMENT, "", "the CNI_* environment has more than %d variables or %d bytes",
-			     (int)UINT16_MAX, (int)(MAX_FRAME - MAX_STDIN));
+			     (int)UINT16_MAX, (int)MAX_HEAD);
 		at = put_number(at, (uint32_t)length, 4);
 		memcpy(request + at, *variable, length);
 		at += length;
@@ -404,8 +405,6 @@ static struct span read_input(size_t at, int64_t deadline)
 			fail(IO_FAILURE, "", "standard input has more than %d bytes", (int)MAX_STDIN);
 	}
 }
-
-/* ---- the daemon ---- */
 
 static _Noreturn void fail_silent(const char *what)
 {
@@ -506,8 +505,6 @@ static size_t receive_answer(int fd, int64_t deadline)
 	receive(fd, HEADER, length, deadline);
 	return length;
 }
-
-/* ---- one call ---- */
 
 /* A descriptor that the caller closed would be given to the socket. Output that nobody can read must still fail. */
 static void occupy_standard_descriptors(void)

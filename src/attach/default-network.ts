@@ -17,8 +17,8 @@ export interface NetworkSource {
   readonly name: string;
 }
 
-/** Our own configuration, and Multus': a default network that is one of these would call itself for ever. */
-const metaPlugins: ReadonlySet<unknown> = new Set(['plexus', 'multus', 'multus-shim']);
+/** The names of the meta-plugin, ours and Multus': a network that is one of these would call itself for ever. */
+export const metaPlugins: ReadonlySet<unknown> = new Set(['plexus', 'multus', 'multus-shim']);
 
 const isConfigurationFile = (name: string): boolean => /\.(conf|conflist|json)$/.test(name);
 

@@ -2,7 +2,7 @@ import { addBuiltin, checkBuiltin, deleteBuiltin, gcBuiltin, statusBuiltin } fro
 import { parsePluginInput } from './config.ts';
 import { renderResult } from './convert.ts';
 import { CniError, ErrorCode, renderError, toCniError } from './error.ts';
-import { type AttachmentCommand, type Environment, type Invocation, readInvocation } from './invocation.ts';
+import { type AttachmentCommand, type Environment, readInvocation } from './invocation.ts';
 import { isJsonObject, type JsonValue } from './json.ts';
 import { parseJson } from './parse-json.ts';
 import type { Attachment, Plugin, PluginConfig, PluginRunner } from './plugin.ts';
@@ -34,15 +34,21 @@ export async function answerPlugin(request: PluginRequest): Promise<PluginAnswer
   const { env, stdin, plugin } = request;
   if (!env['CNI_COMMAND']) return { exitStatus: 0, stdout: '', stderr: about(plugin) };
   try {
-    const invocation = readInvocation(env);
-    return { exitStatus: 0, stdout: await answer(invocation, request), stderr: '' };
+    return { exitStatus: 0, stdout: await callPlugin(request), stderr: '' };
   } catch (thrown) {
     return { exitStatus: 1, stdout: renderError(toCniError(thrown), statedVersion(stdin)), stderr: '' };
   }
 }
 
-async function answer(invocation: Invocation, request: PluginRequest): Promise<string> {
-  const { stdin, plugin, plugins } = request;
+/**
+ * {@link answerPlugin} for those who have their own way to tell of errors.
+ *
+ * @returns What is to be printed.
+ * @throws {CniError}
+ */
+export async function callPlugin(request: PluginRequest): Promise<string> {
+  const { env, stdin, plugin, plugins } = request;
+  const invocation = readInvocation(env);
   if (invocation.command === 'VERSION') return renderVersion(plugin.versions, statedVersion(stdin));
   const config = parsePluginInput(stdin, plugin.type);
   requireCommand(config.cniVersion, invocation.command);

@@ -6,16 +6,18 @@ import { type Command, commands } from './version.ts';
 
 export type AttachmentCommand = 'ADD' | 'DEL' | 'CHECK';
 
+export interface AttachmentInvocation {
+  readonly command: AttachmentCommand;
+  readonly attachment: Attachment;
+  /** CNI_NETNS_OVERRIDE: the caller means it when it names the plugin's own network namespace. */
+  readonly netnsOverride: boolean;
+}
+
 /** One call of a plugin, as its CNI_* environment describes it. */
 export type Invocation =
   | { readonly command: 'VERSION' }
   | { readonly command: 'GC' | 'STATUS'; readonly path: readonly string[] }
-  | {
-      readonly command: AttachmentCommand;
-      readonly attachment: Attachment;
-      /** CNI_NETNS_OVERRIDE: the caller means it when it names the plugin's own network namespace. */
-      readonly netnsOverride: boolean;
-    };
+  | AttachmentInvocation;
 
 export type Environment = Readonly<Record<string, string | undefined>>;
 

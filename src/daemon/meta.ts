@@ -6,11 +6,17 @@ import { findDefaultNetwork } from '../attach/default-network.ts';
 import { type ReleaseContext, releaseEntry } from '../attach/release.ts';
 import { parseSettings, type Settings } from '../attach/settings.ts';
 import { deleteList, statusList } from '../cni/chain.ts';
-import { renderVersion } from '../cni/command.ts';
+import { renderVersion, statedVersion } from '../cni/command.ts';
 import { type NetworkConfigList, parseNetworkConfig } from '../cni/config.ts';
 import { renderResult } from '../cni/convert.ts';
 import { CniError, ErrorCode } from '../cni/error.ts';
-import { type AttachmentCommand, type Environment, readInvocation, splitPath } from '../cni/invocation.ts';
+import {
+  type AttachmentCommand,
+  type AttachmentInvocation,
+  type Environment,
+  readInvocation,
+  splitPath,
+} from '../cni/invocation.ts';
 import { isJsonObject, type JsonObject } from '../cni/json.ts';
 import { parseJson } from '../cni/parse-json.ts';
 import type { Attachment, PluginRunner } from '../cni/plugin.ts';
@@ -19,6 +25,7 @@ import { cniVersions, requireCommand } from '../cni/version.ts';
 import type { Journal, Key } from '../journal/journal.ts';
 import type { Cluster } from '../kubernetes/cluster.ts';
 import type { Pod } from '../kubernetes/schemas.ts';
+import { isOwnNamespace } from '../linux/namespace.ts';
 import type { KeyedQueue } from './queue.ts';
 
 /** What the meta-plugin works with. */
@@ -49,9 +56,9 @@ const source = 'the CNI configuration of Plexus';
  */
 export async function answerMeta(env: Environment, stdin: string, context: MetaContext): Promise<string> {
   const invocation = readInvocation(env);
+  if (invocation.command === 'VERSION') return renderVersion(cniVersions, statedVersion(stdin));
   const config = parseJson(stdin, source);
   if (!isJsonObject(config)) throw new CniError(ErrorCode.DecodingFailure, `${source}: expected a JSON object`);
-  if (invocation.command === 'VERSION') return renderVersion(cniVersions, String(config['cniVersion'] ?? '1.1.0'));
   const settings = parseSettings({ ...config, ...context.overlay }, source);
   requireCommand(settings.cniVersion, invocation.command);
   const { runtimeConfig } = config;
@@ -62,11 +69,30 @@ export async function answerMeta(env: Environment, stdin: string, context: MetaC
     case 'GC':
       return context.queue.alone(() => collect(call, invocation.path, context));
     default: {
-      const attachment = { ...invocation.attachment, path: searchPath(settings, invocation.attachment.path) };
+      const { path } = invocation.attachment;
+      const netns = invocation.netnsOverride ? invocation.attachment.netns : sandboxNamespace(invocation);
+      const attachment = { ...invocation.attachment, netns, path: searchPath(settings, path) };
       const handle = handlers[invocation.command];
       return context.queue.run(attachment.containerId, () => handle(call, attachment, context));
     }
   }
+}
+
+/**
+ * The namespace of a sandbox, which is never the node's own. A runtime that names a namespace by a process can name the
+ * node's when that process is gone and its number was given to another: to DEL the sandbox's namespace is gone then.
+ *
+ * @throws {CniError} 8 for ADD and CHECK.
+ */
+function sandboxNamespace(invocation: AttachmentInvocation): string {
+  const { netns } = invocation.attachment;
+  if (netns === '' || !isOwnNamespace(netns)) return netns;
+  if (invocation.command === 'DEL') return '';
+  throw new CniError(
+    ErrorCode.InvalidNetNS,
+    `CNI_NETNS ${netns} is the network namespace of the node itself, expected that of a sandbox`,
+    'CNI_NETNS_OVERRIDE=1 allows it',
+  );
 }
 
 type Handler = (call: MetaCall, attachment: Attachment, context: MetaContext) => Promise<string>;
@@ -154,7 +180,7 @@ async function collect(call: MetaCall, runtimePath: readonly string[], context: 
       failures.push(`container ${key.containerId}: ${error instanceof Error ? error.message : String(error)}`);
     }
   }
-  failures.push(...(await collectNetworks(journal, await defaultList(call.settings, cluster), path, runner)));
+  failures.push(...(await collectNetworks(journal, await defaultList(call.settings, cluster), valid, path, runner)));
   if (failures.length > 0) throw new CniError(ErrorCode.Internal, `not all could be collected: ${failures.join('; ')}`);
   return '';
 }

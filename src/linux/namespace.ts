@@ -86,6 +86,20 @@ function openOrThrow(path: string, flags: number): number {
   }
 }
 
+/**
+ * Whether a path names the namespace that this process runs in: the node's own, where nothing of a sandbox may be made or
+ * removed. False for a path that is gone, or is no namespace.
+ */
+export function isOwnNamespace(path: string): boolean {
+  try {
+    using namespace = NetworkNamespace.open(path);
+    return namespace.id === NetworkNamespace.host().id;
+  } catch (error) {
+    if (isKernelError(error)) return false;
+    throw error;
+  }
+}
+
 /** A thread that is in a pod's namespace while all believe it to be in the node's would do harm there: better none. */
 function comeHome(home: NetworkNamespace): void {
   try {
