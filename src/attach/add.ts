@@ -6,7 +6,7 @@ import type { Cluster } from '../kubernetes/cluster.ts';
 import type { Pod } from '../kubernetes/schemas.ts';
 import { setDefaultRoute } from './default-route.ts';
 import { type AttachedNetwork, networkStatus } from './network-status.ts';
-import { type PlanRequest, planAttachments, type ReadyAttachment, type ReadyPlan } from './plan.ts';
+import { type PlanRequest, planAttachments, type ReadyAttachment } from './plan.ts';
 import { podLinks } from './pod-links.ts';
 import { type ReleaseContext, releaseEntry } from './release.ts';
 
@@ -23,8 +23,11 @@ export async function addSandbox(request: PlanRequest, context: ReleaseContext):
   const ready = await planAttachments(request).catch((error: unknown) => rejected(error, request));
   await using recording = await context.journal.begin(ready.plan);
   const done: AttachedNetwork[] = [];
+  /** Attachments that hold nothing. */
+  const unmade = new Set(ready.plan.attachments.map(({ ifName }) => ifName));
   try {
     for (const each of ready.attachments) {
+      unmade.delete(each.planned.ifName);
       const { result, raw } = await attachOne(each, request, context);
       await recording.add({ step: 'added', ifName: each.planned.ifName, result: raw });
       done.push({ ...each.planned, result, defaultRoute: each.defaultRoute });
@@ -36,7 +39,8 @@ export async function addSandbox(request: PlanRequest, context: ReleaseContext):
     if (cluster && pod) await publishStatus(cluster, pod, attachment.netns, done);
     await recording.add({ step: 'complete' });
   } catch (error) {
-    await undo(ready, request, context, error);
+    if (error instanceof UndoneError) unmade.add(error.ifName);
+    await undo(unmade, request, context, error);
   }
   const [first] = done;
   if (first === undefined) throw new CniError(ErrorCode.Internal, 'a plan without a default network');
@@ -75,17 +79,17 @@ async function attachOne(
   } catch (error) {
     const { code, message, details } = toCniError(error);
     const where = `network ${planned.network}, interface ${planned.ifName}`;
-    const halfMade = error instanceof AddError && error.undoFailures.length > 0;
-    const failure = halfMade
-      ? new HalfMadeError(planned.ifName, code, `${where}: ${message}`, details)
+    const undone = error instanceof AddError && error.undoFailures.length === 0;
+    const failure = undone
+      ? new UndoneError(planned.ifName, code, `${where}: ${message}`, details)
       : new CniError(code, `${where}: ${message}`, details, { cause: error });
     report(failure);
     throw failure;
   }
 }
 
-/** An attachment failed, and what its chain had made could not be undone yet. */
-class HalfMadeError extends CniError {
+/** An attachment failed, and all that its chain had made was undone. */
+class UndoneError extends CniError {
   readonly ifName: string;
 
   constructor(ifName: string, code: number, message: string, details: string) {
@@ -128,17 +132,17 @@ function rejected(error: unknown, { cluster, pod }: PlanRequest): never {
 }
 
 /** Releases what a failed ADD had made, and throws what it failed with. */
-async function undo(ready: ReadyPlan, request: PlanRequest, context: ReleaseContext, error: unknown): Promise<never> {
+async function undo(
+  unmade: ReadonlySet<string>,
+  request: PlanRequest,
+  context: ReleaseContext,
+  error: unknown,
+): Promise<never> {
   const { attachment } = request;
   const held: string[] = [];
   try {
     const entry = await context.journal.read(attachment);
-    if (entry !== undefined) {
-      const unmade = new Set(ready.plan.attachments.map(({ ifName }) => ifName));
-      for (const ifName of entry.results.keys()) unmade.delete(ifName);
-      if (error instanceof HalfMadeError) unmade.delete(error.ifName);
-      await releaseEntry(attachment, entry, attachment.netns, context, unmade);
-    }
+    if (entry !== undefined) await releaseEntry(attachment, entry, attachment.netns, context, unmade);
   } catch (second) {
     held.push(toCniError(second).message);
   }

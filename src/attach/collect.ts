@@ -21,19 +21,27 @@ export async function staleKeys(journal: Journal, valid: readonly Key[]): Promis
  * Lets the plugins of every network that is in use, and of the default network, remove what belongs to no attachment.
  * The runtime knows only its own interface of a sandbox, so each network is told the attachments that the journal has.
  *
+ * Where the runtime knows a sandbox that the journal does not, it was attached by another meta-plugin before Plexus took
+ * over, and nobody knows to what. Then only the default network is collected, to which the runtime's list is the truth.
+ *
+ * @param runtime The runtime's `cni.dev/valid-attachments`.
  * @returns What could not be collected, a line for each network.
  */
 export async function collectNetworks(
   journal: Journal,
   defaultList: NetworkConfigList,
+  runtime: readonly Key[],
   path: readonly string[],
   runner: PluginRunner,
 ): Promise<string[]> {
   const networks = new Map<string, { list: NetworkConfigList; valid: Key[] }>();
-  networks.set(networkKey(defaultList), { list: defaultList, valid: [] });
-  for (const key of await journal.list()) {
-    const entry = await journal.read(key);
-    if (entry !== undefined) register(entry, networks);
+  networks.set(networkKey(defaultList), { list: defaultList, valid: [...runtime] });
+  const known = await journal.list();
+  if (isSubset(runtime, known)) {
+    for (const key of known) {
+      const entry = await journal.read(key);
+      if (entry !== undefined) register(entry, networks);
+    }
   }
   const failures: string[] = [];
   for (const { list, valid } of networks.values()) {
@@ -59,5 +67,10 @@ function register(entry: Entry, networks: Map<string, { list: NetworkConfigList;
 
 /** Two configurations of one name are two networks: each plugin must see the one it was called with. */
 const networkKey = (list: NetworkConfigList): string => JSON.stringify([list.name, list.plugins]);
+
+function isSubset(some: readonly Key[], all: readonly Key[]): boolean {
+  const texts = new Set(all.map(text));
+  return some.every((key) => texts.has(text(key)));
+}
 
 const text = ({ containerId, ifName }: Key): string => `${containerId}:${ifName}`;
