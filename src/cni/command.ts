@@ -1,7 +1,7 @@
 import { addBuiltin, checkBuiltin, deleteBuiltin, gcBuiltin, statusBuiltin } from './builtin.ts';
 import { parsePluginInput } from './config.ts';
 import { renderResult } from './convert.ts';
-import { CniError, ErrorCode, renderError, toCniError } from './error.ts';
+import { CniError, ErrorCode } from './error.ts';
 import { type AttachmentCommand, type Environment, readInvocation } from './invocation.ts';
 import { isJsonObject, type JsonValue } from './json.ts';
 import { parseJson } from './parse-json.ts';
@@ -19,34 +19,13 @@ export interface PluginRequest {
   readonly isOwnNamespace: (path: string) => boolean | Promise<boolean>;
 }
 
-/** What the process that was called prints, and ends with. */
-export interface PluginAnswer {
-  readonly exitStatus: number;
-  readonly stdout: string;
-  readonly stderr: string;
-}
-
 /**
- * Answers one call of one built-in plugin, as its executable would (specification 1.1.0, section 2). Never throws:
- * an error is an answer.
- */
-export async function answerPlugin(request: PluginRequest): Promise<PluginAnswer> {
-  const { env, stdin, plugin } = request;
-  if (!env['CNI_COMMAND']) return { exitStatus: 0, stdout: '', stderr: about(plugin) };
-  try {
-    return { exitStatus: 0, stdout: await callPlugin(request), stderr: '' };
-  } catch (thrown) {
-    return { exitStatus: 1, stdout: renderError(toCniError(thrown), statedVersion(stdin)), stderr: '' };
-  }
-}
-
-/**
- * {@link answerPlugin} for those who have their own way to tell of errors.
+ * Answers one call of one built-in plugin, as its executable would (specification 1.1.0, section 2).
  *
  * @returns What is to be printed.
- * @throws {CniError}
+ * @throws {CniError} which renderError prints.
  */
-export async function callPlugin(request: PluginRequest): Promise<string> {
+export async function answerPlugin(request: PluginRequest): Promise<string> {
   const { env, stdin, plugin, plugins } = request;
   const invocation = readInvocation(env);
   if (invocation.command === 'VERSION') return renderVersion(plugin.versions, statedVersion(stdin));
@@ -118,8 +97,4 @@ export function statedVersion(stdin: string): string {
   }
   const version = isJsonObject(json) ? json['cniVersion'] : undefined;
   return typeof version === 'string' && isCniVersion(version) ? version : newestVersion;
-}
-
-function about(plugin: Plugin): string {
-  return `CNI plugin ${plugin.type}, built into Plexus\nCNI protocol versions supported: ${plugin.versions.join(', ')}\n`;
 }

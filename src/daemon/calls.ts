@@ -1,7 +1,7 @@
 import { metaPlugins } from '../attach/default-network.ts';
 import type { AttachmentReport } from '../attach/release.ts';
 import { parseArgs } from '../cni/args.ts';
-import { callPlugin, statedVersion } from '../cni/command.ts';
+import { answerPlugin, statedVersion } from '../cni/command.ts';
 import { CniError, ErrorCode, renderError, toCniError } from '../cni/error.ts';
 import type { Environment } from '../cni/invocation.ts';
 import type { Plugin, PluginRunner } from '../cni/plugin.ts';
@@ -73,7 +73,7 @@ function inOrder<T>({ type }: Plugin, env: Environment, queue: KeyedQueue, task:
 }
 
 function answerAlone(plugin: Plugin, env: Environment, stdin: string, plugins: PluginRunner): Promise<string> {
-  return callPlugin({ env, stdin, plugin, plugins, isOwnNamespace });
+  return answerPlugin({ env, stdin, plugin, plugins, isOwnNamespace });
 }
 
 interface Answered {

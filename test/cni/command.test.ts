@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
-import { answerPlugin, type PluginAnswer, type PluginRequest } from '../../src/cni/command.ts';
-import { CniError } from '../../src/cni/error.ts';
+import { answerPlugin, type PluginRequest, statedVersion } from '../../src/cni/command.ts';
+import { CniError, renderError, toCniError } from '../../src/cni/error.ts';
 import type { Environment } from '../../src/cni/invocation.ts';
 import { emptyResult } from '../../src/cni/result.ts';
 import { Runner } from '../../src/cni/runner.ts';
@@ -29,14 +29,26 @@ function call({
   conf: config = conf,
   plugin = fakePlugin(),
   own = () => false,
-}: Call): Promise<PluginAnswer> {
+}: Call): Promise<string> {
   return answerPlugin({
     env: { ...env, ...change },
-    stdin: typeof config === 'string' ? config : JSON.stringify(config),
+    stdin: inputOf(config),
     plugin,
     plugins: new Runner({ builtin: [] }),
     isOwnNamespace: own,
   });
+}
+
+const inputOf = (config: object | string): string => (typeof config === 'string' ? config : JSON.stringify(config));
+
+/** What is printed for a call that fails. */
+async function failureOf(failing: Call): Promise<string> {
+  const outcome = await call(failing).then(
+    (stdout) => ({ stdout }),
+    (error: unknown) => ({ error: renderError(toCniError(error), statedVersion(inputOf(failing.conf ?? conf))) }),
+  );
+  if ('stdout' in outcome) throw new Error(`expected an error, found ${outcome.stdout}`);
+  return outcome.error;
 }
 
 describe('one plugin, called alone', () => {
@@ -44,23 +56,24 @@ describe('one plugin, called alone', () => {
 
   test('prints its result in the version asked for', async () => {
     const plugin = fakePlugin({ result });
-    assert.deepEqual(await call({ plugin, conf: { ...conf, cniVersion: '0.2.0' } }), {
-      exitStatus: 0,
-      stdout: '{\n    "cniVersion": "0.2.0",\n    "ip4": {\n        "ip": "10.0.0.2/24"\n    },\n    "dns": {}\n}',
-      stderr: '',
+    assert.equal(
+      await call({ plugin, conf: { ...conf, cniVersion: '0.2.0' } }),
+      '{\n    "cniVersion": "0.2.0",\n    "ip4": {\n        "ip": "10.0.0.2/24"\n    },\n    "dns": {}\n}',
+    );
+    assert.deepEqual(JSON.parse(await call({ plugin })), {
+      cniVersion: '1.1.0',
+      interfaces: result.interfaces,
+      ips: result.ips,
     });
-    const { stdout } = await call({ plugin });
-    assert.deepEqual(JSON.parse(stdout), { cniVersion: '1.1.0', interfaces: result.interfaces, ips: result.ips });
   });
 
   test('prints nothing for the other commands', async () => {
     const plugin = fakePlugin();
-    const nothing = { exitStatus: 0, stdout: '', stderr: '' };
     const withResult = { ...conf, prevResult };
-    assert.deepEqual(await call({ plugin, env: { CNI_COMMAND: 'CHECK' }, conf: withResult }), nothing);
-    assert.deepEqual(await call({ plugin, env: { CNI_COMMAND: 'DEL', CNI_NETNS: '' } }), nothing);
-    assert.deepEqual(await call({ plugin, env: { CNI_COMMAND: 'STATUS' } }), nothing);
-    assert.deepEqual(await call({ plugin, env: { CNI_COMMAND: 'GC' } }), nothing);
+    assert.equal(await call({ plugin, env: { CNI_COMMAND: 'CHECK' }, conf: withResult }), '');
+    assert.equal(await call({ plugin, env: { CNI_COMMAND: 'DEL', CNI_NETNS: '' } }), '');
+    assert.equal(await call({ plugin, env: { CNI_COMMAND: 'STATUS' } }), '');
+    assert.equal(await call({ plugin, env: { CNI_COMMAND: 'GC' } }), '');
     assert.deepEqual(plugin.calls, ['CHECK fake', 'DEL fake', 'STATUS fake', 'GC fake']);
   });
 
@@ -72,25 +85,16 @@ describe('one plugin, called alone', () => {
   for (const [name, stdin, cniVersion] of versions) {
     test(`tells its versions ${name}`, async () => {
       const plugin = fakePlugin({ versions: ['0.4.0', '1.0.0'] });
-      const { exitStatus, stdout } = await answerPlugin({
+      const stdout = await answerPlugin({
         env: { CNI_COMMAND: 'VERSION' },
         stdin,
         plugin,
         plugins: new Runner({ builtin: [] }),
         isOwnNamespace: () => false,
       });
-      assert.equal(exitStatus, 0);
       assert.equal(stdout, `{"cniVersion":"${cniVersion}","supportedVersions":["0.4.0","1.0.0"]}\n`);
     });
   }
-
-  test('tells a person what it is', async () => {
-    assert.deepEqual(await call({ env: { CNI_COMMAND: undefined }, plugin: fakePlugin({ versions: ['1.0.0'] }) }), {
-      exitStatus: 0,
-      stdout: '',
-      stderr: 'CNI plugin fake, built into Plexus\nCNI protocol versions supported: 1.0.0\n',
-    });
-  });
 });
 
 describe('an error is an answer', () => {
@@ -178,14 +182,13 @@ describe('an error is an answer', () => {
   for (const [name, { call: request, behaviour, error, calls = [] }] of Object.entries(cases)) {
     test(name, async () => {
       const plugin = fakePlugin(behaviour);
-      const answer = await call({ ...request, plugin });
-      assert.deepEqual({ ...answer, stdout: JSON.parse(answer.stdout) }, { exitStatus: 1, stdout: error, stderr: '' });
+      assert.deepEqual(JSON.parse(await failureOf({ ...request, plugin })), error);
       assert.deepEqual(plugin.calls, calls);
     });
   }
 
   test('is printed with 4 spaces of indentation', async () => {
-    const { stdout } = await call({ env: { CNI_COMMAND: 'NONE' } });
+    const stdout = await failureOf({ env: { CNI_COMMAND: 'NONE' } });
     assert.equal(stdout, '{\n    "cniVersion": "1.1.0",\n    "code": 4,\n    "msg": "unknown CNI_COMMAND: NONE"\n}');
   });
 });
@@ -193,7 +196,7 @@ describe('an error is an answer', () => {
 test('the own namespace is allowed to those who mean it, and not looked at where there is none', async () => {
   const plugin = fakePlugin();
   const own = (): boolean => true;
-  assert.equal((await call({ plugin, own, env: { CNI_NETNS_OVERRIDE: '1' } })).exitStatus, 0);
-  assert.equal((await call({ plugin, own, env: { CNI_COMMAND: 'DEL', CNI_NETNS: '' } })).exitStatus, 0);
+  await call({ plugin, own, env: { CNI_NETNS_OVERRIDE: '1' } });
+  await call({ plugin, own, env: { CNI_COMMAND: 'DEL', CNI_NETNS: '' } });
   assert.deepEqual(plugin.calls, ['ADD fake', 'DEL fake']);
 });
