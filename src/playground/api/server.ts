@@ -1,5 +1,5 @@
 import http, { type IncomingMessage, type ServerResponse } from 'node:http';
-import type { AddressInfo } from 'node:net';
+import type { AddressInfo, Socket } from 'node:net';
 import { stringify } from 'yaml';
 import type { JsonValue } from '../../cni/json.ts';
 import { discover } from './discovery.ts';
@@ -19,6 +19,8 @@ export interface ApiOptions extends StoreOptions {
   readonly port?: number;
   /** Milliseconds between a watch's bookmarks; the API server's own is a minute. */
   readonly bookmarkEvery?: number;
+  /** A bearer token that requests must carry. Absent: whoever reaches loopback may do everything. */
+  readonly token?: string;
 }
 
 /** Every cluster has them. */
@@ -28,7 +30,7 @@ const initialNamespaces = ['default', 'kube-node-lease', 'kube-public', 'kube-sy
 const maxBehind = 4 * 1024 * 1024;
 
 /**
- * Starts an embedded Kubernetes API on loopback, without authentication, with all state in memory: enough for kubectl
+ * Starts an embedded Kubernetes API on loopback, with all state in memory and, unless a token is given, no authentication: enough for kubectl
  * to get, describe, create, apply, delete and watch what {@link resources} lists, and for tests to have everything go wrong
  * that goes wrong with a real one.
  */
@@ -70,15 +72,20 @@ export class Api implements AsyncDisposable {
     return this.#watches.size;
   }
 
-  /** A kubeconfig for kubectl and for Plexus. */
-  kubeconfig(): string {
+  /**
+   * A kubeconfig for kubectl and for Plexus.
+   *
+   * @param server The URL to reach it by, where that is not loopback of this process.
+   */
+  kubeconfig(server: string = this.url): string {
     const name = 'playground';
+    const { token } = this.#options;
     return stringify({
       apiVersion: 'v1',
       kind: 'Config',
-      clusters: [{ name, cluster: { server: this.url } }],
+      clusters: [{ name, cluster: { server } }],
       contexts: [{ name, context: { cluster: name, user: name, namespace: 'default' } }],
-      users: [{ name, user: {} }],
+      users: [{ name, user: token === undefined ? {} : { token } }],
       'current-context': name,
     });
   }
@@ -90,6 +97,11 @@ export class Api implements AsyncDisposable {
       this.#server.listen(port, '127.0.0.1', resolve);
     });
     this.#port = portOf(this.#server.address());
+  }
+
+  /** Serves a connection that was accepted elsewhere, such as in another network namespace. */
+  serve(connection: Socket): void {
+    this.#server.emit('connection', connection);
   }
 
   async close(): Promise<void> {
@@ -167,6 +179,9 @@ export class Api implements AsyncDisposable {
       if (outcome !== undefined) return void response.end(outcome.body);
     }
     if (/^\/(healthz|livez|readyz)$/.test(url.pathname)) return void response.end('ok');
+    const { token } = this.#options;
+    if (token !== undefined && request.headers.authorization !== `Bearer ${token}`)
+      throw new Failure('Unauthorized', 'Unauthorized');
 
     const discovered = discover(url.pathname, request.headers.accept ?? '');
     if (discovered !== undefined) return write(response, 200, discovered.body, discovered.contentType);
