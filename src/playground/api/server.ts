@@ -19,8 +19,11 @@ export interface ApiOptions extends StoreOptions {
   readonly port?: number;
   /** Milliseconds between a watch's bookmarks; the API server's own is a minute. */
   readonly bookmarkEvery?: number;
-  /** A bearer token that requests must carry. Absent: whoever reaches loopback may do everything. */
-  readonly token?: string;
+  /**
+   * What the paths of requests must begin with; it stands in the kubeconfig's URL, for clients send no token without TLS.
+   * Absent: whoever reaches loopback may do everything.
+   */
+  readonly secret?: string;
 }
 
 /** Every cluster has them. */
@@ -30,7 +33,7 @@ const initialNamespaces = ['default', 'kube-node-lease', 'kube-public', 'kube-sy
 const maxBehind = 4 * 1024 * 1024;
 
 /**
- * Starts an embedded Kubernetes API on loopback, with all state in memory and, unless a token is given, no authentication: enough for kubectl
+ * Starts an embedded Kubernetes API on loopback, with all state in memory and, unless a secret is given, no authentication: enough for kubectl
  * to get, describe, create, apply, delete and watch what {@link resources} lists, and for tests to have everything go wrong
  * that goes wrong with a real one.
  */
@@ -79,13 +82,13 @@ export class Api implements AsyncDisposable {
    */
   kubeconfig(server: string = this.url): string {
     const name = 'playground';
-    const { token } = this.#options;
+    const { secret } = this.#options;
     return stringify({
       apiVersion: 'v1',
       kind: 'Config',
-      clusters: [{ name, cluster: { server } }],
+      clusters: [{ name, cluster: { server: secret === undefined ? server : `${server}/${secret}` } }],
       contexts: [{ name, context: { cluster: name, user: name, namespace: 'default' } }],
-      users: [{ name, user: token === undefined ? {} : { token } }],
+      users: [{ name, user: {} }],
       'current-context': name,
     });
   }
@@ -179,9 +182,11 @@ export class Api implements AsyncDisposable {
       if (outcome !== undefined) return void response.end(outcome.body);
     }
     if (/^\/(healthz|livez|readyz)$/.test(url.pathname)) return void response.end('ok');
-    const { token } = this.#options;
-    if (token !== undefined && request.headers.authorization !== `Bearer ${token}`)
-      throw new Failure('Unauthorized', 'Unauthorized');
+    const { secret } = this.#options;
+    if (secret !== undefined) {
+      if (!url.pathname.startsWith(`/${secret}/`)) throw new Failure('Unauthorized', 'Unauthorized');
+      url.pathname = url.pathname.slice(secret.length + 1);
+    }
 
     const discovered = discover(url.pathname, request.headers.accept ?? '');
     if (discovered !== undefined) return write(response, 200, discovered.body, discovered.contentType);
