@@ -1,5 +1,6 @@
 import { text } from 'node:stream/consumers';
-import { answerPlugin } from '../../cni/command.ts';
+import { answerPlugin, statedVersion } from '../../cni/command.ts';
+import { renderError, toCniError } from '../../cni/error.ts';
 import { Runner } from '../../cni/runner.ts';
 import { isOwnNamespace } from '../../linux/namespace.ts';
 import { hostLocal } from '../../plugins/host-local.ts';
@@ -15,13 +16,12 @@ import { awsCni } from './plugin.ts';
 const [dataDir] = process.argv.slice(2);
 if (dataDir === undefined) throw new Error('usage: main.ts DIRECTORY');
 
-const { exitStatus, stdout, stderr } = await answerPlugin({
-  env: process.env,
-  stdin: await text(process.stdin),
-  plugin: awsCni({ addresses: podAddresses, dataDir }),
-  plugins: new Runner({ builtin: [hostLocal] }),
-  isOwnNamespace,
-});
-process.stdout.write(stdout);
-process.stderr.write(stderr);
-process.exitCode = exitStatus;
+const plugin = awsCni({ addresses: podAddresses, dataDir });
+const plugins = new Runner({ builtin: [hostLocal] });
+const stdin = await text(process.stdin);
+try {
+  process.stdout.write(await answerPlugin({ env: process.env, stdin, plugin, plugins, isOwnNamespace }));
+} catch (error) {
+  process.stdout.write(renderError(toCniError(error), statedVersion(stdin)));
+  process.exitCode = 1;
+}
