@@ -116,19 +116,14 @@ async function publishStatus(
   );
 }
 
-/** A plan that cannot be made has changed nothing; the pod is told why. */
+/** Tells the pod why it gets nothing, and the runtime which pod it is about. */
 function rejected(error: unknown, { cluster, pod }: PlanRequest): never {
   const { code, message, details } = toCniError(error);
-  const failure = new CniError(
-    code,
-    pod ? `pod ${pod.metadata.namespace}/${pod.metadata.name}: ${message}` : message,
-    details,
-    {
-      cause: error,
-    },
-  );
-  if (pod) cluster?.event(pod, { type: 'Warning', reason: 'FailedAddingInterface', message: failure.message });
-  throw failure;
+  if (pod === undefined) throw new CniError(code, message, details, { cause: error });
+  const told = details === '' ? message : `${message} (${details})`;
+  cluster?.event(pod, { type: 'Warning', reason: 'FailedAddingInterface', message: told });
+  const { namespace, name } = pod.metadata;
+  throw new CniError(code, `pod ${namespace}/${name}: ${message}`, details, { cause: error });
 }
 
 /** Releases what a failed ADD had made, and throws what it failed with. */

@@ -1,6 +1,7 @@
 import type { ListedPlugin, NetworkConfigList } from './config.ts';
 import { decodeResult, encodeResult } from './convert.ts';
 import { CniError, ErrorCode, toCniError } from './error.ts';
+import { PluginNotFoundError } from './exec.ts';
 import { isJsonObject, type JsonObject } from './json.ts';
 import type { Attachment, PluginConfig, PluginRunner } from './plugin.ts';
 import type { Result } from './result.ts';
@@ -44,7 +45,8 @@ export class AddError extends CniError {
  * Calls ADD of each plugin in order, each with the result of the one before (specification 1.1.0, section 3, "Adding an
  * attachment").
  *
- * @throws {AddError} when a plugin fails. DEL has run for it too: it may have been killed half way.
+ * @throws {AddError} when a plugin fails. DEL has run for it too, since it may have been killed half way, unless there is
+ *   no such plugin.
  */
 export async function addList(
   list: NetworkConfigList,
@@ -61,7 +63,8 @@ export async function addList(
       const result = await runner.add(configFor(list, plugin, options, added?.raw), attachment);
       added = { result, raw: encodeResult(result, list.cniVersion) };
     } catch (thrown) {
-      const called = { ...list, plugins: list.plugins.slice(0, index + 1) };
+      const ran = thrown instanceof PluginNotFoundError ? index : index + 1;
+      const called = { ...list, plugins: list.plugins.slice(0, ran) };
       const undoFailures = await deleteEach(called, attachment, { ...options, prevResult: added?.raw }, runner);
       throw new AddError(failureOf(list, plugin, 'add', thrown), undoFailures);
     }

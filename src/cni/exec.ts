@@ -26,10 +26,14 @@ export interface Execution {
   readonly timeoutMs: number;
 }
 
+/** There is no binary for a plugin, so it has done nothing. */
+export class PluginNotFoundError extends CniError {}
+
 /**
  * Finds a plugin's binary: the first regular file of that name in the directories.
  *
- * @throws {CniError} 7 when the type is not a plain file name, 999 when there is no such file.
+ * @throws {CniError} 7 when the type is not a plain file name.
+ * @throws {PluginNotFoundError} 999 when there is no such file.
  */
 export async function findPlugin(type: string, path: readonly string[]): Promise<string> {
   if (type === '' || type === '.' || type === '..' || /[/\0]/.test(type)) {
@@ -40,7 +44,7 @@ export async function findPlugin(type: string, path: readonly string[]): Promise
     const found = await stat(file).catch(() => undefined);
     if (found?.isFile()) return file;
   }
-  throw new CniError(
+  throw new PluginNotFoundError(
     ErrorCode.Internal,
     `failed to find plugin "${type}" in path [${path.join(' ')}]`,
     'install the plugin in one of these directories, or correct the type in the configuration',

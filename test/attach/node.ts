@@ -1,0 +1,162 @@
+import { mkdtemp, readdir, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { addSandbox } from '../../src/attach/add.ts';
+import { type AttachmentReport, type ReleaseContext, releaseEntry } from '../../src/attach/release.ts';
+import { parseSettings } from '../../src/attach/settings.ts';
+import { parseArgs } from '../../src/cni/args.ts';
+import type { CniError } from '../../src/cni/error.ts';
+import type { JsonObject } from '../../src/cni/json.ts';
+import type { Attachment, Plugin } from '../../src/cni/plugin.ts';
+import type { Result } from '../../src/cni/result.ts';
+import { Runner } from '../../src/cni/runner.ts';
+import { cniVersions } from '../../src/cni/version.ts';
+import { Journal } from '../../src/journal/journal.ts';
+import type { Pod } from '../../src/kubernetes/schemas.ts';
+import { events as eventResource, pods } from '../../src/playground/api/resources.ts';
+import { builtinPlugins } from '../../src/plugins/builtin.ts';
+import { type Playground, playground, until } from '../kubernetes/playground.ts';
+import { network, pod } from '../playground-api/manifests.ts';
+import { ip } from '../plugins/support.ts';
+import { type TestNamespace, testNamespace } from '../support/namespace.ts';
+
+/** What the faulty plugin is to do; it succeeds unless told. */
+export interface Faults {
+  add?: CniError | undefined;
+  delete?: CniError | undefined;
+}
+
+/** Everything of a node that attaching needs, with one pod in it. */
+export interface Node extends AsyncDisposable {
+  readonly api: Playground['api'];
+  readonly cluster: Playground['cluster'];
+  readonly journal: Journal;
+  readonly runner: Runner;
+  readonly release: ReleaseContext;
+  readonly sandbox: TestNamespace;
+  readonly attachment: Attachment;
+  readonly pod: Pod;
+  readonly faults: Faults;
+  readonly reports: readonly AttachmentReport[];
+  add(): Promise<Result>;
+  /** DEL from the journal alone, which is all there is of a pod that is gone. */
+  remove(netns?: string): Promise<void>;
+  /** Reason and message of the pod's events, in order, once there are so many. */
+  events(count: number): Promise<string[]>;
+  networkStatus(): readonly JsonObject[];
+  /** All that an ADD changes: the pod's interfaces, addresses and routes, and what is on disk. */
+  state(): Promise<object>;
+}
+
+export interface NodeOptions {
+  /** The pod's networks annotation. */
+  readonly networks?: string;
+  /** spec.config of each NetworkAttachmentDefinition of the namespace default, by its name. */
+  readonly definitions?: Readonly<Record<string, JsonObject | string>>;
+  /** The default network's configuration. */
+  readonly defaultNetwork?: JsonObject;
+}
+
+/** A default network as a cluster has it: built in, with its own addresses. */
+const clusterNetwork = (ipam: JsonObject): JsonObject => ({
+  cniVersion: '1.1.0',
+  name: 'cluster-net',
+  plugins: [
+    { type: 'macvlan', master: 'ens5', ipam: { ...ipam, subnet: '10.244.0.0/24', routes: [{ dst: '0.0.0.0/0' }] } },
+  ],
+});
+
+/** @param ipam Of a network's configuration: where the addresses of this test are kept. */
+export async function startNode(options: (ipam: JsonObject) => NodeOptions): Promise<Node> {
+  const directory = await mkdtemp(join(tmpdir(), 'plx-attach-'));
+  const dataDir = join(directory, 'networks');
+  const ipam = { type: 'host-local', dataDir };
+  const { networks, definitions = {}, defaultNetwork = clusterNetwork(ipam) } = options(ipam);
+  const defaultFile = join(directory, '10-default.conflist');
+  await writeFile(defaultFile, JSON.stringify(defaultNetwork));
+
+  const annotations = networks === undefined ? {} : { 'k8s.v1.cni.cncf.io/networks': networks };
+  const objects = Object.entries(definitions).map(([name, config]) =>
+    network(name, typeof config === 'string' ? config : JSON.stringify(config)),
+  );
+  const kubernetes = await playground({ objects: [pod('app', { annotations }), ...objects] });
+  const { api, cluster } = kubernetes;
+  await cluster.ready;
+
+  const journal = await Journal.open(join(directory, 'journal'));
+  const faults: Faults = {};
+  const runner = new Runner({ builtin: [...builtinPlugins, faultyPlugin(faults)] });
+  const reports: AttachmentReport[] = [];
+  const release: ReleaseContext = { journal, runner, path: [], report: (report) => reports.push(report) };
+  const sandbox = await testNamespace();
+  const attachment = {
+    containerId: 'sandbox-1',
+    netns: sandbox.path,
+    ifName: 'eth0',
+    args: parseArgs('IgnoreUnknown=1;K8S_POD_NAMESPACE=default;K8S_POD_NAME=app'),
+    path: [],
+  };
+  const settings = parseSettings({ clusterNetwork: defaultFile, confDir: directory }, 'the test');
+  const podOfSandbox = await cluster.pod('default', 'app');
+  return {
+    api,
+    cluster,
+    journal,
+    runner,
+    release,
+    sandbox,
+    attachment,
+    pod: podOfSandbox,
+    faults,
+    reports,
+    add: () => addSandbox({ attachment, runtimeConfig: {}, settings, cluster, pod: podOfSandbox }, release),
+    async remove(netns = sandbox.path) {
+      const entry = await journal.read(attachment);
+      if (entry !== undefined) await releaseEntry(attachment, entry, netns, release);
+    },
+    async events(count) {
+      const listed = () => api.store.list(eventResource, 'default');
+      await until(() => listed().length >= count);
+      return listed().map((event) => `${event['reason']}: ${event['message']}`);
+    },
+    networkStatus() {
+      const { annotations } = api.store.get(pods, 'default', 'app').metadata;
+      return JSON.parse(annotations?.['k8s.v1.cni.cncf.io/network-status'] ?? '[]');
+    },
+    async state() {
+      return {
+        addresses: await ip(sandbox.path, 'address'),
+        routes: [...(await ip(sandbox.path, 'route')), ...(await ip(sandbox.path, '-6', 'route'))],
+        reserved: await reservedIn(dataDir),
+        journal: await journal.list(),
+      };
+    },
+    async [Symbol.asyncDispose]() {
+      await sandbox[Symbol.asyncDispose]();
+      await kubernetes[Symbol.asyncDispose]();
+      await rm(directory, { recursive: true });
+    },
+  };
+}
+
+/** A plugin that does nothing but fail, when it is told to. */
+function faultyPlugin(faults: Faults): Plugin {
+  return {
+    type: 'faulty',
+    versions: cniVersions,
+    async add({ prevResult }) {
+      if (faults.add !== undefined) throw faults.add;
+      return prevResult ?? { interfaces: [], ips: [], routes: [], dns: {} };
+    },
+    async delete() {
+      if (faults.delete !== undefined) throw faults.delete;
+    },
+    async check() {},
+  };
+}
+
+/** Addresses that are given away, by network; directories and locks that are left behind hold nothing. */
+async function reservedIn(dataDir: string): Promise<string[]> {
+  const files = await readdir(dataDir, { recursive: true }).catch(() => []);
+  return files.filter((file) => /\/[0-9a-f:]+[.:][0-9a-f.:]*$/.test(file)).sort();
+}
