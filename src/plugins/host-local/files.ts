@@ -1,8 +1,12 @@
+import { channel } from 'node:diagnostics_channel';
 import { constants } from 'node:fs';
 import { link, readdir, readFile, rename, stat, unlink, utimes, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { formatIP, type IP, parseIP } from '../../net/ip.ts';
 import { type Reservation, Reservations } from './reservations.ts';
+
+/** Told before each change on disk. Tests end the process here to show that every step can be recovered from. */
+const steps = channel('plexus:host-local');
 
 /** Files read at once when a directory is read in. */
 const readsAtOnce = 64;
@@ -66,17 +70,20 @@ export class ReservationFiles {
    */
   async create(reservations: readonly NewReservation[], owner: string): Promise<void> {
     const linked: string[] = [];
+    steps.publish({ at: 'write' });
     try {
       const marks = reservations.map(({ ip, set }) =>
         writeFile(this.#path(temporaryLast(set)), formatIP(ip), { mode: 0o600 }),
       );
       throwFirst(await Promise.allSettled([this.#writeTemporary(owner), ...marks]));
+      steps.publish({ at: 'link' });
       const links = reservations.map(async ({ ip }) => {
         const name = formatIP(ip);
         await link(this.#path(temporaryReservation), this.#path(name));
         linked.push(name);
       });
       throwFirst(await Promise.allSettled(links));
+      steps.publish({ at: 'mark' });
       // Only now: an address that was not given away must not count as the last one that was.
       const renames = reservations.map(({ set }) =>
         rename(this.#path(temporaryLast(set)), this.#path(`last_reserved_ip.${set}`)),
@@ -103,6 +110,7 @@ export class ReservationFiles {
   }
 
   async remove(ip: IP): Promise<void> {
+    steps.publish({ at: 'remove' });
     await this.#remove(formatIP(ip));
   }
 
