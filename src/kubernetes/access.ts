@@ -2,7 +2,7 @@ import { readFile } from 'node:fs/promises';
 import { isIPv6 } from 'node:net';
 import { join } from 'node:path';
 import { ExecCredentials } from './exec-credentials.ts';
-import { type Connection, connectionOf } from './kubeconfig.ts';
+import { type Connection, connectionOf, requirePem, requireToken } from './kubeconfig.ts';
 
 /** Service-account credentials are replaced about every hour, per-node certificates every few minutes. */
 const freshFor = 30_000;
@@ -11,7 +11,7 @@ const serviceAccount = '/var/run/secrets/kubernetes.io/serviceaccount';
 
 /**
  * The way to the API server, with credentials that change while we run. Everything is read again every half minute and
- * after a 401; when that fails (a file in the midst of being replaced), the last good state is used.
+ * after a 401; when that fails (a file in the midst of being replaced), the last state is used that was not refused.
  */
 export class Access {
   /** Where it comes from, for messages. */
@@ -53,7 +53,7 @@ export class Access {
   /**
    * What the next request is to use.
    *
-   * @throws {Error} when nothing could ever be read: which file, which key, what was expected.
+   * @throws {Error} when there is nothing to use: which file, which key, what was expected.
    */
   async connection(): Promise<Connection> {
     if (this.#current !== undefined && performance.now() - this.#current.at < freshFor) return this.#current.connection;
@@ -63,10 +63,11 @@ export class Access {
     return this.#loading;
   }
 
-  /** The server refused the credentials: they are read again before the next request. */
-  expire(): void {
+  /** The server refused the credentials: all is read again before the next request, unless it was meanwhile. */
+  expire(refused: Connection): void {
+    if (this.#current?.connection !== refused) return;
     this.#forget();
-    if (this.#current !== undefined) this.#current = { ...this.#current, at: Number.NEGATIVE_INFINITY };
+    this.#current = undefined;
   }
 
   async #reload(): Promise<Connection> {
@@ -89,13 +90,12 @@ async function inClusterConnection(environment: NodeJS.ProcessEnv, directory: st
       'no kubeconfig was given, and KUBERNETES_SERVICE_HOST and KUBERNETES_SERVICE_PORT are not set: this process does not run in a pod',
     );
   }
-  const [token, ca] = await Promise.all([
-    readFile(join(directory, 'token'), 'utf8'),
-    readFile(join(directory, 'ca.crt'), 'utf8'),
-  ]);
+  const tokenFile = join(directory, 'token');
+  const caFile = join(directory, 'ca.crt');
+  const [token, ca] = await Promise.all([readFile(tokenFile, 'utf8'), readFile(caFile, 'utf8')]);
   return {
     server: new URL(`https://${isIPv6(host) ? `[${host}]` : host}:${port}`),
-    tls: { ca },
-    headers: { authorization: `Bearer ${token.trim()}` },
+    tls: { ca: requirePem(ca, caFile) },
+    headers: { authorization: `Bearer ${requireToken(token, tokenFile)}` },
   };
 }

@@ -14,14 +14,17 @@ export class Backoff {
   }
 
   /**
-   * Waits half to all of the current step; longer where the server asked for it.
+   * Waits half to all of the current step; where the server asked for more, that, though never beyond the limit: a pod's
+   * start may hang on it.
    *
+   * @param atLeast Milliseconds.
    * @throws The signal's reason, as an AbortError, when aborted.
    */
   async wait(signal: AbortSignal, atLeast = 0): Promise<void> {
     const step = this.#next;
     this.#next = Math.min(step * 2, this.#limit);
-    await sleep(Math.max(atLeast, step / 2 + (Math.random() * step) / 2), undefined, { signal });
+    const own = step / 2 + (Math.random() * step) / 2;
+    await sleep(Math.max(Math.min(atLeast, this.#limit), own), undefined, { signal });
   }
 
   reset(): void {

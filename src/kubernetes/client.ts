@@ -1,7 +1,7 @@
 import http, { type IncomingMessage } from 'node:http';
 import https from 'node:https';
 import type { Access } from './access.ts';
-import { ApiError, apiErrorOf } from './error.ts';
+import { ApiError, apiErrorOf, messageOf } from './error.ts';
 import type { Connection } from './kubeconfig.ts';
 import { linesOf } from './lines.ts';
 
@@ -31,6 +31,9 @@ export interface StreamRequest {
 
 /** Larger than any page of a list that we ask for. An object of Kubernetes is at most 1.5 MiB. */
 const maxBody = 64 * 1024 * 1024;
+
+/** Milliseconds of silence after which the kernel probes a connection. */
+const keepAliveAfter = 15_000;
 
 /** One path segment of a name that comes from outside. Names of Kubernetes need no escaping; others are refused. */
 export function segment(kind: string, name: string): string {
@@ -70,7 +73,8 @@ export class Client implements Disposable {
   }
 
   /**
-   * An answer in lines, as a watch gives. Reading is what drives it: nothing is buffered beyond one line. Leaving the loop closes the connection.
+   * An answer in lines, as a watch gives. Reading is what drives it: nothing is buffered beyond one line. Leaving the
+   * loop closes the connection.
    *
    * @param opened Called when the server has accepted.
    * @throws {ApiError}
@@ -83,7 +87,7 @@ export class Client implements Disposable {
     const silence = setTimeout(end('the connection was silent'), request.timeout);
     let operation = `GET ${request.path}`;
     try {
-      const answer = await this.#open({ ...request, timeout: request.lifetime }, signal, true);
+      const answer = await this.#open(request, signal, true);
       operation = answer.operation;
       opened();
       clearTimeout(silence);
@@ -103,7 +107,7 @@ export class Client implements Disposable {
 
   async #open(request: Request, signal: AbortSignal, streaming = false): Promise<Answer> {
     const operationOf = (server: string) => `${request.method ?? 'GET'} ${request.path} of ${server}`;
-    for (let attempt = 1; ; attempt++) {
+    for (let refused = false; ; ) {
       let connection: Connection;
       try {
         connection = await unlessAborted(this.#access.connection(), signal);
@@ -111,23 +115,23 @@ export class Client implements Disposable {
         throw asApiError(operationOf(this.#access.origin), error, signal);
       }
       const operation = operationOf(connection.server.origin);
-      const outcome = await this.#send(request, connection, signal, streaming);
-      if (outcome instanceof ClosedMeanwhile && attempt === 1) continue;
-      if (outcome instanceof Error) throw asApiError(operation, outcome, signal);
-      const status = outcome.statusCode ?? 0;
-      if (status >= 200 && status < 300) return { response: outcome, operation };
-
+      let response: IncomingMessage | typeof closedMeanwhile;
       let body = '';
       try {
-        body = await collect(outcome, operation);
+        response = await this.#send(request, connection, signal, streaming);
+        if (response === closedMeanwhile) continue;
+        if (isSuccess(response)) return { response, operation };
+        body = await collect(response, operation);
       } catch (error) {
         throw asApiError(operation, error, signal);
       }
-      if (status === 401 && attempt === 1) {
-        this.#access.expire();
+      const status = response.statusCode ?? 0;
+      if (status === 401) this.#access.expire(connection);
+      if (status === 401 && !refused) {
+        refused = true;
         continue;
       }
-      throw apiErrorOf(operation, status, jsonOrNothing(body), outcome.headers['retry-after']);
+      throw apiErrorOf(operation, status, jsonOrNothing(body), response.headers['retry-after']);
     }
   }
 
@@ -136,7 +140,7 @@ export class Client implements Disposable {
     connection: Connection,
     signal: AbortSignal,
     streaming: boolean,
-  ): Promise<IncomingMessage | Error> {
+  ): Promise<IncomingMessage | typeof closedMeanwhile> {
     const url = new URL(connection.server);
     url.pathname = url.pathname.replace(/\/$/, '') + request.path;
     for (const [key, value] of Object.entries(request.query ?? {})) {
@@ -158,12 +162,15 @@ export class Client implements Disposable {
           : { 'content-type': request.contentType ?? 'application/json', 'content-length': Buffer.byteLength(body) }),
       },
     };
-    return new Promise((resolve) => {
+    return new Promise((resolve, reject) => {
       const outgoing = url.protocol === 'https:' ? https.request(url, options) : http.request(url, options);
+      // The kernel finds out within half a minute that the other side is gone, also of a watch that waits in silence.
+      outgoing.once('socket', (socket) => socket.setKeepAlive(true, keepAliveAfter));
       outgoing.once('response', resolve);
-      outgoing.on('error', (error) =>
-        resolve(outgoing.reusedSocket && isReset(error) ? new ClosedMeanwhile(error) : error),
-      );
+      outgoing.on('error', (error) => {
+        if (outgoing.reusedSocket && isReset(error)) resolve(closedMeanwhile);
+        else reject(error);
+      });
       outgoing.end(body);
     });
   }
@@ -175,11 +182,7 @@ interface Answer {
 }
 
 /** A kept connection turned out to be closed before it carried this request. */
-class ClosedMeanwhile extends Error {
-  constructor(cause: Error) {
-    super(cause.message, { cause });
-  }
-}
+const closedMeanwhile = Symbol('closed meanwhile');
 
 /** Kept connections for requests; streams have their own, so that they never stand in a request's way. */
 class Agents {
@@ -188,7 +191,7 @@ class Agents {
   readonly #fingerprint: string;
 
   constructor(connection: Connection, fingerprint: string) {
-    const kept = { keepAlive: true, keepAliveMsecs: 15_000, maxSockets: 16, maxFreeSockets: 2 };
+    const kept = { keepAlive: true, keepAliveMsecs: keepAliveAfter, maxSockets: 16, maxFreeSockets: 2 };
     const own = { keepAlive: false };
     const secure = connection.server.protocol === 'https:';
     this.requests = secure ? new https.Agent({ ...kept, ...defined(connection.tls) }) : new http.Agent(kept);
@@ -237,6 +240,10 @@ async function unlessAborted<T>(promise: Promise<T>, signal: AbortSignal): Promi
   }
 }
 
+function isSuccess({ statusCode = 0 }: IncomingMessage): boolean {
+  return statusCode >= 200 && statusCode < 300;
+}
+
 function isReset(error: Error): boolean {
   return 'code' in error && (error.code === 'ECONNRESET' || error.code === 'EPIPE');
 }
@@ -265,6 +272,5 @@ function asApiError(operation: string, error: unknown, signal: AbortSignal): Api
   if (error instanceof ApiError) return error;
   // Of an aborted request node only says that it was aborted; the reason says why.
   const cause: unknown = signal.aborted ? signal.reason : error;
-  const message = cause instanceof Error ? cause.message || cause.name : String(cause);
-  return new ApiError(`${operation}: ${message}`, {}, { cause });
+  return new ApiError(`${operation}: ${messageOf(cause)}`, {}, { cause });
 }

@@ -26,11 +26,9 @@ export class Cluster implements AsyncDisposable {
   readonly #pods: Pods;
   readonly #networks: Networks;
   readonly #events: Events;
-  readonly #log: Log;
   readonly #stop = new AbortController();
 
   constructor({ access, nodeName, log, component = 'multus', timings = {} }: ClusterOptions) {
-    this.#log = log;
     this.#client = new Client(access);
     this.#pods = new Pods({ client: this.#client, nodeName, log, timings });
     this.#networks = new Networks({ client: this.#client, log, timings });
@@ -61,7 +59,7 @@ export class Cluster implements AsyncDisposable {
 
   /** @see setNetworkStatus */
   setNetworkStatus(pod: Pod, statuses: readonly NetworkStatus[]): Promise<boolean> {
-    return setNetworkStatus(this.#client, pod, statuses, this.#log, this.#stop.signal);
+    return setNetworkStatus(this.#client, pod, statuses, this.#stop.signal);
   }
 
   /** Tells the pod's user something. Returns at once, never fails. */
@@ -74,14 +72,18 @@ export class Cluster implements AsyncDisposable {
     return [this.#pods.watch.problem, this.#networks.watch.problem].flatMap((problem) => problem ?? []);
   }
 
-  /** @see Events.flush */
-  flush(limit = 5_000): Promise<boolean> {
-    return this.#events.flush(limit);
-  }
-
-  async close(): Promise<void> {
+  /**
+   * Writes the events that wait, then ends everything.
+   *
+   * @param limit Milliseconds that writing may take; what is left then is given up.
+   */
+  async close(limit = 3_000): Promise<void> {
     this.#stop.abort();
-    await Promise.all([this.#events.close(), this.#pods.watch.close(), this.#networks.watch.close()]);
+    await Promise.all([
+      this.#events.close(limit),
+      this.#pods[Symbol.asyncDispose](),
+      this.#networks[Symbol.asyncDispose](),
+    ]);
     this.#client[Symbol.dispose]();
   }
 

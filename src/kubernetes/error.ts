@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import { issuesOf } from './issues.ts';
 
 /** A request to the API server that did not succeed. */
 export class ApiError extends Error {
@@ -57,7 +58,8 @@ export function apiErrorOf(operation: string, status: number, body: unknown, ret
   }
   const { message, reason, code = status, details } = parsed.data;
   const seconds = details?.retryAfterSeconds ?? (Number.isFinite(header) ? header : undefined);
-  return new ApiError(`${operation}: ${code} ${reason ?? ''}: ${message ?? 'no message'}`, {
+  const what = reason === undefined || reason === '' ? code : `${code} ${reason}`;
+  return new ApiError(`${operation}: ${what}: ${message ?? 'no message'}`, {
     status: code,
     reason,
     retryAfter: seconds === undefined ? undefined : seconds * 1000,
@@ -74,4 +76,10 @@ export function isNotFound(error: unknown): boolean {
 export function isTransient(error: unknown): boolean {
   if (!(error instanceof ApiError)) return false;
   return error.status === undefined || error.status === 408 || error.status === 429 || error.status >= 500;
+}
+
+/** What was thrown, on one line, for a log or a message of our own. */
+export function messageOf(thrown: unknown): string {
+  if (thrown instanceof z.ZodError) return issuesOf(thrown);
+  return thrown instanceof Error ? thrown.message || thrown.name : String(thrown);
 }

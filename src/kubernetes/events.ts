@@ -1,8 +1,10 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Backoff } from './backoff.ts';
 import { type Client, segment } from './client.ts';
-import { ApiError, isTransient } from './error.ts';
+import { ApiError, isNotFound, messageOf } from './error.ts';
 import type { Log } from './log.ts';
+import { kubeletUid } from './pods.ts';
+import { retry } from './retry.ts';
 import type { Pod } from './schemas.ts';
 
 /** What a user reads in `kubectl describe pod`. */
@@ -24,19 +26,34 @@ export interface EventsOptions {
 /** Events wait here while the server is away; beyond this many, new ones are dropped. They are hints, not state. */
 const maxQueue = 1_000;
 
+/** So many different events are remembered, to be counted when they happen again. */
+const maxRemembered = 1_000;
+
 /** Nobody reads on, and the newer API for events refuses longer ones. */
 const maxMessage = 1_024;
 
-const attempts = 5;
+/** An event, as often as it happened. */
+interface Occurrence {
+  event: EventObject;
+  /** The server has it, with an older count perhaps. */
+  written: boolean;
+  queued: boolean;
+}
 
-/** Writes events one after the other, in the order they happened, without anyone waiting for it. */
+/**
+ * Writes events one after the other, in the order they happened, without anyone waiting for it. One that happens again
+ * is not written again but counted, as client-go's recorder does: a pod that fails for an hour has one event, not hundreds.
+ */
 export class Events {
   readonly #options: EventsOptions;
-  readonly #queue: EventObject[] = [];
+  readonly #queue: Occurrence[] = [];
+  /** By what makes two events the same; the one that happened last is last. */
+  readonly #remembered = new Map<string, Occurrence>();
   readonly #stop = new AbortController();
   #draining: Promise<void> | undefined;
+  #closed = false;
+  #full = false;
   #lastStamp = 0n;
-  #dropped = 0;
 
   constructor(options: EventsOptions) {
     this.#options = options;
@@ -44,66 +61,99 @@ export class Events {
 
   /** Queues an event about a pod. Never throws, never waits. */
   record(pod: Pod, event: PodEvent): void {
-    if (this.#stop.signal.aborted || this.#queue.length >= maxQueue) {
-      this.#dropped++;
-      return;
-    }
-    this.#queue.push(eventObject(pod, event, this.#options, this.#nextStamp()));
+    const occurrence = this.#occurrenceOf(pod, event);
+    if (occurrence.queued || this.#closed) return;
+    const isFull = this.#queue.length >= maxQueue;
+    if (isFull && !this.#full) this.#options.log.warn({ waiting: maxQueue }, 'events are dropped: too many wait');
+    this.#full = isFull;
+    if (isFull) return;
+    occurrence.queued = true;
+    this.#queue.push(occurrence);
     this.#draining ??= this.#drain().finally(() => {
       this.#draining = undefined;
     });
   }
 
-  /** Number of events that were not written, since the start. */
-  get dropped(): number {
-    return this.#dropped;
-  }
-
   /**
-   * Waits until each event so far is written or given up.
+   * Takes no more events, and gives those that wait some time to be written.
    *
-   * @param limit Milliseconds after which it waits no longer.
-   * @returns Whether none is left.
+   * @param limit Milliseconds. What is left then is given up.
    */
-  async flush(limit: number): Promise<boolean> {
+  async close(limit: number): Promise<void> {
+    this.#closed = true;
     const timer = new AbortController();
     const late = sleep(limit, undefined, { signal: timer.signal }).catch(() => {});
     await Promise.race([this.#draining, late]);
     timer.abort();
-    return this.#draining === undefined;
-  }
-
-  /** Gives up what is left. */
-  async close(): Promise<void> {
     this.#stop.abort();
     await this.#draining;
   }
 
-  async #drain(): Promise<void> {
-    for (let event = this.#queue.shift(); event !== undefined; event = this.#queue.shift()) await this.#write(event);
+  /** The same event as before with one more to its count, or one that is seen for the first time. */
+  #occurrenceOf(pod: Pod, { type, reason, message }: PodEvent): Occurrence {
+    const key = JSON.stringify([pod.metadata.uid, type, reason, message]);
+    const before = this.#remembered.get(key);
+    const occurrence = before ?? {
+      event: eventObject(pod, { type, reason, message }, this.#options, this.#nextStamp()),
+      written: false,
+      queued: false,
+    };
+    if (before !== undefined) before.event = again(before.event);
+    this.#remembered.delete(key);
+    this.#remembered.set(key, occurrence);
+    const [oldest] = this.#remembered.keys();
+    if (this.#remembered.size > maxRemembered && oldest !== undefined) this.#remembered.delete(oldest);
+    return occurrence;
   }
 
-  async #write(event: EventObject): Promise<void> {
-    const { client, log } = this.#options;
-    const signal = this.#stop.signal;
-    const backoff = new Backoff(200, 5_000);
-    for (let attempt = 1; ; attempt++) {
+  async #drain(): Promise<void> {
+    const { log } = this.#options;
+    for (let next = this.#queue.shift(); next !== undefined; next = this.#queue.shift()) {
+      next.queued = false;
+      const { event } = next;
       try {
-        const path = `/api/v1/namespaces/${segment('namespace', event.metadata.namespace)}/events`;
-        await client.request({ method: 'POST', path, body: event, timeout: 5_000, signal });
-        return;
+        await this.#write(next);
+        next.written = true;
       } catch (error) {
-        // An attempt whose answer was lost had been written all the same: names are unique.
-        if (error instanceof ApiError && error.reason === 'AlreadyExists') return;
-        if (attempt === attempts || signal.aborted || !isTransient(error)) {
-          this.#dropped++;
-          const message = error instanceof Error ? error.message : String(error);
-          log.warn({ event: event.message, reason: event.reason, error: message }, 'event not written');
-          return;
-        }
-        await backoff.wait(signal, error instanceof ApiError ? error.retryAfter : undefined).catch(() => {});
+        log.warn({ event: event.message, reason: event.reason, error: messageOf(error) }, 'event not written');
+      }
+      if (this.#stop.signal.aborted && this.#queue.length > 0) {
+        log.warn({ events: this.#queue.splice(0).length }, 'events given up');
       }
     }
+  }
+
+  async #write({ event, written }: Occurrence): Promise<void> {
+    if (!written || !(await this.#update(event))) await this.#create(event);
+  }
+
+  async #create(event: EventObject): Promise<void> {
+    try {
+      await this.#send({ method: 'POST', path: pathOf(event), body: event });
+    } catch (error) {
+      // An attempt whose answer was lost had been written all the same: names are unique.
+      if (!(error instanceof ApiError && error.reason === 'AlreadyExists')) throw error;
+    }
+  }
+
+  /** @returns False where the server has dropped the event meanwhile: it keeps them for an hour. */
+  async #update({ metadata, count, lastTimestamp }: EventObject): Promise<boolean> {
+    const path = `${pathOf({ metadata })}/${metadata.name}`;
+    const contentType = 'application/merge-patch+json';
+    try {
+      await this.#send({ method: 'PATCH', path, contentType, body: { count, lastTimestamp } });
+      return true;
+    } catch (error) {
+      if (isNotFound(error)) return false;
+      throw error;
+    }
+  }
+
+  #send(request: Parameters<Client['request']>[0]): Promise<unknown> {
+    const { signal } = this.#stop;
+    const backoff = new Backoff(200, 10_000);
+    const send = () => this.#options.client.request({ ...request, timeout: 5_000, signal });
+    return retry(send, { attempts: 10, backoff, signal });
   }
 
   /** Nanoseconds since 1970, and different each time. */
@@ -121,27 +171,22 @@ type EventObject = ReturnType<typeof eventObject>;
  * order things happened although the times of events are whole seconds.
  */
 function eventObject(
-  { metadata }: Pod,
+  pod: Pod,
   { type, reason, message }: PodEvent,
   { component, nodeName }: EventsOptions,
   stamp: bigint,
 ) {
-  const time = `${new Date().toISOString().slice(0, 19)}Z`;
+  const { namespace, name, resourceVersion } = pod.metadata;
+  const time = wholeSeconds();
   return {
     apiVersion: 'v1',
     kind: 'Event',
     metadata: {
-      name: `${metadata.name.slice(0, 230).replace(/[-.]+$/, '')}.${stamp.toString(16)}`,
-      namespace: metadata.namespace,
+      name: `${name.slice(0, 230).replace(/[-.]+$/, '')}.${stamp.toString(16)}`,
+      namespace,
     },
-    involvedObject: {
-      apiVersion: 'v1',
-      kind: 'Pod',
-      name: metadata.name,
-      namespace: metadata.namespace,
-      uid: metadata.uid,
-      resourceVersion: metadata.resourceVersion,
-    },
+    // kubectl looks for a static pod's events by the UID that the kubelet knows it by.
+    involvedObject: { apiVersion: 'v1', kind: 'Pod', name, namespace, uid: kubeletUid(pod), resourceVersion },
     type,
     reason,
     message: message.length > maxMessage ? `${message.slice(0, maxMessage - 1)}…` : message,
@@ -152,4 +197,17 @@ function eventObject(
     lastTimestamp: time,
     count: 1,
   };
+}
+
+function again(event: EventObject): EventObject {
+  return { ...event, count: event.count + 1, lastTimestamp: wholeSeconds() };
+}
+
+/** The time as meta/v1 Time has it. */
+function wholeSeconds(): string {
+  return `${new Date().toISOString().slice(0, 19)}Z`;
+}
+
+function pathOf({ metadata }: Pick<EventObject, 'metadata'>): string {
+  return `/api/v1/namespaces/${segment('namespace', metadata.namespace)}/events`;
 }

@@ -14,18 +14,31 @@ export const execSchema = z.object({
     .array(z.object({ name: z.string(), value: z.string() }))
     .nullish()
     .transform((env) => env ?? []),
+  installHint: z.string().optional(),
+  provideClusterInfo: z
+    .literal(false, { error: 'a command that wants to know the cluster is not supported' })
+    .optional(),
 });
 
 export type ExecConfig = z.infer<typeof execSchema>;
 
 const credentialSchema = z.object({
   kind: z.literal('ExecCredential'),
-  status: z.object({
-    token: z.string().min(1).optional(),
-    clientCertificateData: z.string().optional(),
-    clientKeyData: z.string().optional(),
-    expirationTimestamp: z.iso.datetime({ offset: true }).optional(),
-  }),
+  status: z
+    .object({
+      token: z
+        .string()
+        .regex(/^[\x21-\x7e]+$/, 'expected a token')
+        .optional(),
+      clientCertificateData: z.string().optional(),
+      clientKeyData: z.string().optional(),
+      expirationTimestamp: z.iso.datetime({ offset: true }).optional(),
+    })
+    .refine(
+      ({ token, clientCertificateData, clientKeyData }) =>
+        token !== undefined || (clientCertificateData !== undefined && clientKeyData !== undefined),
+      'expected token, or clientCertificateData and clientKeyData',
+    ),
 });
 
 export type Credentials = z.infer<typeof credentialSchema>['status'];
@@ -33,15 +46,18 @@ export type Credentials = z.infer<typeof credentialSchema>['status'];
 /** Credentials are replaced this many milliseconds before they expire. */
 const leeway = 60_000;
 
-/** Milliseconds that the command may take. `aws eks get-token` asks a server over the network. */
-const timeout = 30_000;
-
 /**
  * Credentials from the command that a kubeconfig names, such as `aws eks get-token` on an EKS node
  * (client.authentication.k8s.io, "client-go credential plugins"). Kept until shortly before they expire.
  */
 export class ExecCredentials {
+  readonly #timeout: number;
   #kept: { readonly config: string; readonly credentials: Credentials } | undefined;
+
+  /** @param timeout Milliseconds that the command may take: `aws eks get-token` asks a server over the network. */
+  constructor(timeout = 30_000) {
+    this.#timeout = timeout;
+  }
 
   /**
    * @param file The kubeconfig: a command with a slash in it is relative to its directory.
@@ -50,7 +66,7 @@ export class ExecCredentials {
   async get(file: string, config: ExecConfig): Promise<Credentials> {
     const fingerprint = JSON.stringify(config);
     if (this.#kept?.config === fingerprint && !isExpiring(this.#kept.credentials)) return this.#kept.credentials;
-    const credentials = readCredentials(config.command, await run(file, config));
+    const credentials = readCredentials(config.command, await run(file, config, this.#timeout));
     this.#kept = { config: fingerprint, credentials };
     return credentials;
   }
@@ -65,27 +81,32 @@ function isExpiring({ expirationTimestamp }: Credentials): boolean {
   return expirationTimestamp !== undefined && Date.parse(expirationTimestamp) - Date.now() < leeway;
 }
 
-/** Runs the command, without a shell, and returns what it wrote. */
-function run(file: string, { apiVersion, command, args, env }: ExecConfig): Promise<string> {
+/** Runs the command, without a shell and without an input, and returns what it wrote. */
+function run(file: string, config: ExecConfig, timeout: number): Promise<string> {
+  const { apiVersion, command, args, env, installHint } = config;
   const info = { apiVersion, kind: 'ExecCredential', spec: { interactive: false } };
   const options = {
     timeout,
+    killSignal: 'SIGKILL',
     maxBuffer: 1024 * 1024,
     env: {
       ...process.env,
       KUBERNETES_EXEC_INFO: JSON.stringify(info),
       ...Object.fromEntries(env.map(({ name, value }) => [name, value])),
     },
-  };
+  } as const;
   const program = command.includes('/') ? resolve(dirname(file), command) : command;
   return new Promise((fulfil, reject) => {
-    execFile(program, args, options, (error, stdout, stderr) => {
+    const child = execFile(program, args, options, (error, stdout, stderr) => {
       if (error === null) return fulfil(stdout);
       const why = error.killed
         ? `it did not end within ${timeout / 1000} s`
         : stderr.trim().slice(0, 500) || error.message;
-      reject(new Error(`${program} gave no credentials: ${why}`, { cause: error }));
+      const hint = error.code === 'ENOENT' && installHint !== undefined ? `; ${installHint.trim()}` : '';
+      reject(new Error(`${program} gave no credentials: ${why}${hint}`, { cause: error }));
     });
+    child.stdin?.on('error', () => {});
+    child.stdin?.end();
   });
 }
 

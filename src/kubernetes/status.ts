@@ -1,7 +1,7 @@
 import { Backoff } from './backoff.ts';
 import { type Client, segment } from './client.ts';
-import { ApiError, isNotFound, isTransient } from './error.ts';
-import type { Log } from './log.ts';
+import { ApiError, isNotFound } from './error.ts';
+import { retry } from './retry.ts';
 import { type Pod, uidSchema } from './schemas.ts';
 
 export const networkStatusAnnotation = 'k8s.v1.cni.cncf.io/network-status';
@@ -34,8 +34,6 @@ export interface NetworkStatus {
 /** The API server takes 256 KiB of annotations for one object. */
 const maxAnnotation = 200 * 1024;
 
-const attempts = 5;
-
 /**
  * Writes the network-status annotation, through the status subresource as Multus does: that is what its role allows.
  * The patch carries the pod's UID, so a pod that took over the name is never written to.
@@ -47,39 +45,47 @@ export async function setNetworkStatus(
   client: Client,
   pod: Pod,
   statuses: readonly NetworkStatus[],
-  log: Log,
   signal: AbortSignal,
 ): Promise<boolean> {
   const { namespace, name, uid } = pod.metadata;
   const value = JSON.stringify(statuses, undefined, 4);
-  if (Buffer.byteLength(value) > maxAnnotation) {
-    throw new ApiError(
-      `network-status of pod ${namespace}/${name} is ${Buffer.byteLength(value)} bytes long, at most ${maxAnnotation} fit`,
-      {},
-    );
+  const size = Buffer.byteLength(value);
+  if (size > maxAnnotation) {
+    const what = `network-status of pod ${namespace}/${name}`;
+    throw new ApiError(`${what} is ${size} bytes long, at most ${maxAnnotation} fit`, { status: 413 });
   }
   const path = `/api/v1/namespaces/${segment('namespace', namespace)}/pods/${segment('pod', name)}`;
-  const backoff = new Backoff(100, 2_000);
-  for (let attempt = 1; ; attempt++) {
+  const patch = {
+    method: 'PATCH',
+    path: `${path}/status`,
+    contentType: 'application/merge-patch+json',
+    body: { metadata: { uid, annotations: { [networkStatusAnnotation]: value } } },
+    timeout: 5_000,
+    signal,
+  } as const;
+  const write = async (): Promise<boolean> => {
     try {
-      await client.request({
-        method: 'PATCH',
-        path: `${path}/status`,
-        contentType: 'application/merge-patch+json',
-        body: { metadata: { uid, annotations: { [networkStatusAnnotation]: value } } },
-        timeout: 5_000,
-        signal,
-      });
+      await client.request(patch);
       return true;
     } catch (error) {
       if (isNotFound(error)) return false;
-      const conflict = error instanceof ApiError && error.status === 409;
-      if (conflict && (await isReplaced(client, path, uid, signal))) return false;
-      if (attempt === attempts || signal.aborted || !(conflict || isTransient(error))) throw error;
-      log.debug({ pod: `${namespace}/${name}`, error }, 'network-status: trying again');
-      await backoff.wait(signal, error instanceof ApiError ? error.retryAfter : undefined);
+      if (isRefusal(error) && (await isReplaced(client, path, uid, signal))) return false;
+      throw error;
     }
-  }
+  };
+  return retry(write, { attempts: 5, backoff: new Backoff(100, 2_000), signal, also: isConflict });
+}
+
+function isConflict(error: unknown): boolean {
+  return error instanceof ApiError && error.status === 409;
+}
+
+/**
+ * Whether a wrong UID may be why. A patch is refused for it as invalid, "metadata.uid: field is immutable"
+ * (ValidateObjectMetaAccessorUpdate in apimachinery); a precondition that fails, as a conflict.
+ */
+function isRefusal(error: unknown): boolean {
+  return isConflict(error) || (error instanceof ApiError && error.status === 422);
 }
 
 async function isReplaced(client: Client, path: string, uid: string, signal: AbortSignal): Promise<boolean> {

@@ -1,7 +1,7 @@
 import type { z } from 'zod';
 import { Backoff } from './backoff.ts';
 import type { Client } from './client.ts';
-import { ApiError, apiErrorOf, isTransient } from './error.ts';
+import { ApiError, apiErrorOf, isTransient, messageOf } from './error.ts';
 import { issuesOf } from './issues.ts';
 import type { Log } from './log.ts';
 import { identitySchema, listSchema, watchEventSchema } from './schemas.ts';
@@ -42,7 +42,10 @@ export interface ReflectorOptions<T extends Watched> {
 
 const pageSize = 500;
 
-/** After this many refused watches in a row the version itself is suspected, and everything is listed again. */
+/**
+ * After this many watches in a row that were refused, or accepted and then broken off without a word, the version itself
+ * is suspected, and everything is listed again. A server that is away altogether is not asked for more once it is back.
+ */
 const failuresUntilList = 3;
 
 /**
@@ -81,9 +84,14 @@ export class Reflector<T extends Watched> implements AsyncDisposable {
     return this.#store.values();
   }
 
+  /** Whether there has been a complete list. Before it, that something is not in the copy says nothing. */
+  get listed(): boolean {
+    return this.#listed;
+  }
+
   /** Whether the copy follows the server at this very moment. When not, it may be stale. */
   get live(): boolean {
-    return this.#listed && this.#watching;
+    return this.#watching;
   }
 
   /** What went wrong last, until it goes well again. For STATUS and /healthz. */
@@ -113,10 +121,14 @@ export class Reflector<T extends Watched> implements AsyncDisposable {
 
     while (!stop.aborted) {
       const began = performance.now();
+      let accepted = false;
       let moved = false;
       try {
         version ??= await this.#list(listFrom);
-        for await (const next of this.#watch(version)) {
+        const versions = this.#watch(version, () => {
+          accepted = true;
+        });
+        for await (const next of versions) {
           version = next;
           moved = true;
           failures = 0;
@@ -127,19 +139,16 @@ export class Reflector<T extends Watched> implements AsyncDisposable {
         if (!moved) await backoff.wait(stop);
       } catch (error) {
         if (stop.aborted) return;
-        this.#problem = error instanceof Error ? error.message : String(error);
-        if (!isTransient(error)) failures++;
-        if (isVersionRefused(error) || failures === failuresUntilList) {
+        this.#problem = messageOf(error);
+        if (!isTransient(error) || (accepted && !moved)) failures++;
+        if (isVersionRefused(error) || failures >= failuresUntilList) {
           version = undefined;
           listFrom = '';
           failures = 0;
         }
-        log.warn(
-          { watch: path, error: this.#problem, again: version === undefined ? 'list' : 'watch' },
-          'watch interrupted',
-        );
-        const atLeast = error instanceof ApiError ? error.retryAfter : undefined;
-        await backoff.wait(stop, atLeast).catch(() => {});
+        const again = version === undefined ? 'list' : 'watch';
+        log.warn({ watch: path, error: this.#problem, again }, 'watch interrupted');
+        await backoff.wait(stop, error instanceof ApiError ? error.retryAfter : undefined).catch(() => {});
       }
     }
   }
@@ -178,7 +187,7 @@ export class Reflector<T extends Watched> implements AsyncDisposable {
   }
 
   /** Follows the server from a version on, and yields each version that was reached. */
-  async *#watch(resourceVersion: string): AsyncGenerator<string, void, void> {
+  async *#watch(resourceVersion: string, accepted: () => void): AsyncGenerator<string, void, void> {
     const { client, path, fieldSelector } = this.#options;
     const lifetime = this.#timings.lifetime * (1 + Math.random() / 2);
     const events = client.stream(
@@ -200,6 +209,7 @@ export class Reflector<T extends Watched> implements AsyncDisposable {
       () => {
         this.#watching = true;
         this.#problem = undefined;
+        accepted();
       },
     );
     try {

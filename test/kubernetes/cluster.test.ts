@@ -29,7 +29,7 @@ test('network-status and events reach the API', options, async () => {
     true,
   );
   cluster.event(known, { type: 'Normal', reason: 'AddedInterface', message: 'Add eth0' });
-  await cluster.flush();
+  await cluster.close();
   const written = api.store.get(pods, 'default', 'a').metadata.annotations?.['k8s.v1.cni.cncf.io/network-status'];
   assert.deepEqual(JSON.parse(written ?? ''), [{ name: 'aws-cni', interface: 'eth0', default: true, dns: {} }]);
 });

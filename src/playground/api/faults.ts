@@ -1,10 +1,11 @@
+import type { IncomingHttpHeaders } from 'node:http';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Failure, type Reason } from './failure.ts';
 
 /** What is to go wrong with coming requests. The parts can be combined: late, and then a failure. */
 export interface Fault {
   /** Which requests; all when absent. */
-  readonly match?: (method: string, path: string) => boolean;
+  readonly match?: (method: string, path: string, headers: IncomingHttpHeaders) => boolean;
   /** How many of them; 1 unless told. */
   readonly times?: number;
   /** Milliseconds to wait first. */
@@ -35,8 +36,8 @@ export class Faults {
     this.#waiting = [];
   }
 
-  take(method: string, path: string): Fault | undefined {
-    const found = this.#waiting.find(({ fault }) => fault.match?.(method, path) ?? true);
+  take(method: string, path: string, headers: IncomingHttpHeaders): Fault | undefined {
+    const found = this.#waiting.find(({ fault }) => fault.match?.(method, path, headers) ?? true);
     if (found === undefined) return undefined;
     found.left--;
     if (found.left === 0) this.#waiting = this.#waiting.filter((waiting) => waiting !== found);

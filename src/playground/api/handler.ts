@@ -2,12 +2,11 @@ import type { IncomingMessage } from 'node:http';
 import { z } from 'zod';
 import { isJsonObject, type JsonValue } from '../../cni/json.ts';
 import { issuesOf } from '../../kubernetes/issues.ts';
-import { eventToCore, eventToV1 } from './events.ts';
 import { Failure } from './failure.ts';
 import { type KubernetesObject, objectSchema, type StoredObject } from './object.ts';
 import { applyPatch } from './patch.ts';
 import { bodyOf, type Target } from './request.ts';
-import { events, eventsV1, groupVersion, type Resource } from './resources.ts';
+import { groupVersion } from './resources.ts';
 import { fieldSelector, labelSelector, type Selector } from './selectors.ts';
 import type { Store } from './store.ts';
 import { tableOf } from './table.ts';
@@ -34,7 +33,7 @@ export async function answer(call: Call): Promise<Answer> {
     if (request.method === 'GET') return { status: 200, body: list(call) };
     if (request.method === 'POST') return create(call);
   } else {
-    if (request.method === 'GET') return one(call, readStored(call, name));
+    if (request.method === 'GET') return one(call, call.store.get(target.resource, target.namespace, name));
     if (request.method === 'PUT') return one(call, await replace(call, name));
     if (request.method === 'PATCH') return one(call, await patch(call, name));
     if (request.method === 'DELETE' && target.subresource === undefined) return one(call, await remove(call, name));
@@ -44,7 +43,7 @@ export async function answer(call: Call): Promise<Answer> {
 
 /** Which objects a list or a watch asks for. @throws {Failure} BadRequest. */
 export function selectorOf({ target, query }: Call): Selector {
-  const fields = fieldSelector(query.get('fieldSelector') ?? '', storedAs(target.resource));
+  const fields = fieldSelector(query.get('fieldSelector') ?? '', target.resource);
   const labels = labelSelector(query.get('labelSelector') ?? '');
   return (object) =>
     (target.namespace === undefined || object.metadata.namespace === target.namespace) &&
@@ -52,20 +51,12 @@ export function selectorOf({ target, query }: Call): Selector {
     labels(object);
 }
 
-/** How an object is written for this request: in the version asked for, and as a table where that is asked for. */
+/** How an object is written for this request: as it is, or as a table where that is asked for. */
 export function presenterOf({ request, target, query }: Call): (object: KubernetesObject) => JsonValue {
-  const { resource } = target;
-  const convert = (object: KubernetesObject): KubernetesObject =>
-    resource === eventsV1 && object.kind === 'Event' ? eventToV1(object) : object;
-  if (!wantsTable(request)) return convert;
+  if (!wantsTable(request)) return (object) => object;
   const include = query.get('includeObject') ?? 'Metadata';
   return (object) =>
-    tableOf(resource, [convert(object)], { resourceVersion: object.metadata.resourceVersion ?? '' }, include);
-}
-
-/** Both forms of events are one and the same in the store. */
-export function storedAs(resource: Resource): Resource {
-  return resource === eventsV1 ? events : resource;
+    tableOf(target.resource, [object], { resourceVersion: object.metadata.resourceVersion ?? '' }, include);
 }
 
 function wantsTable(request: IncomingMessage): boolean {
@@ -77,39 +68,45 @@ function one(call: Call, object: KubernetesObject, status = 200): Answer {
   return { status, body: presenterOf(call)(object) };
 }
 
-function readStored({ store, target }: Call, name: string): StoredObject {
-  return store.get(storedAs(target.resource), target.namespace, name);
-}
-
 const continueSchema = z.object({ version: z.number().int(), after: z.string() });
 
 function list(call: Call): JsonValue {
   const { store, target, query, request } = call;
-  const { resource } = target;
+  const { resource, namespace } = target;
   const selector = selectorOf(call);
-  const limit = Number(query.get('limit') ?? 0) || Number.POSITIVE_INFINITY;
-  const token = query.get('continue');
-  const from = token === null ? { version: store.version, after: '' } : continued(token);
-  // Refuses a page of a list whose version is forgotten, or a version that is still to come.
-  if (token !== null) store.changesSince(from.version);
-  const wanted = query.get('resourceVersion');
-  if (wanted) store.changesSince(Math.max(store.version, versionOf(wanted)));
-
+  const limit = limitOf(query.get('limit'));
+  const { version, after } = startOf(call);
   const position = ({ metadata }: StoredObject): string => `${metadata.namespace ?? ''}/${metadata.name}`;
   const rest = store
-    .list(storedAs(resource), target.namespace)
-    .filter((object) => selector(object) && (from.after === '' || position(object) > from.after));
+    .list(resource, namespace, version)
+    .filter((object) => selector(object) && (after === '' || position(object) > after));
   const page = rest.slice(0, limit);
   const last = page.at(-1);
-  const more = last !== undefined && rest.length > page.length;
+  const left = rest.length - page.length;
   const metadata = {
-    resourceVersion: String(from.version),
-    ...(more ? { continue: tokenOf({ version: from.version, after: position(last) }) } : {}),
-    ...(more ? { remainingItemCount: rest.length - page.length } : {}),
+    resourceVersion: String(version),
+    ...(last !== undefined && left > 0
+      ? { continue: tokenOf({ version, after: position(last) }), remainingItemCount: left }
+      : {}),
   };
-  const items = resource === eventsV1 ? page.map(eventToV1) : page;
-  if (wantsTable(request)) return tableOf(resource, items, metadata, query.get('includeObject') ?? 'Metadata');
-  return { kind: `${resource.kind}List`, apiVersion: groupVersion(resource), metadata, items };
+  if (wantsTable(request)) return tableOf(resource, page, metadata, query.get('includeObject') ?? 'Metadata');
+  return { kind: `${resource.kind}List`, apiVersion: groupVersion(resource), metadata, items: page };
+}
+
+/** Of which version a list is to be, and after which object it begins (Kubernetes API concepts, "Resource versions"). */
+function startOf({ store, query }: Call): z.infer<typeof continueSchema> {
+  const token = query.get('continue');
+  if (token) return continued(token);
+  const wanted = versionOf(query.get('resourceVersion') || '0');
+  store.requireReached(wanted);
+  const isExact = query.get('resourceVersionMatch') === 'Exact' && wanted > 0;
+  return { version: isExact ? wanted : store.version, after: '' };
+}
+
+/** @throws {Failure} BadRequest. */
+function limitOf(text: string | null): number {
+  if (!/^\d*$/.test(text ?? '')) throw new Failure('BadRequest', `limit: expected a number, found "${text}"`);
+  return Number(text) || Number.POSITIVE_INFINITY;
 }
 
 function tokenOf(position: z.infer<typeof continueSchema>): string {
@@ -142,10 +139,17 @@ async function replace(call: Call, name: string): Promise<KubernetesObject> {
 
 async function patch(call: Call, name: string): Promise<KubernetesObject> {
   const { request, store, target } = call;
+  const { resource, namespace } = target;
   const change = await bodyOf(request);
-  const before = store.get(storedAs(target.resource), target.namespace, name);
-  const after = readObject(call, applyPatch(request.headers['content-type'] ?? '', before, change), name);
-  // A patch need not name a version: then it applies to whatever there is. It may name a UID: then only to that object.
+  const before = store.get(resource, namespace, name);
+  const patched = applyPatch(resource, request.headers['content-type'] ?? '', before, change);
+  const after = readObject(call, patched, name);
+  // A patch need not name a version: then it applies to whatever there is. With a UID, only to that object.
+  const { uid } = after.metadata;
+  if (uid !== before.metadata.uid) {
+    const problem = `metadata.uid: Invalid value: "${uid}": field is immutable`;
+    throw new Failure('Invalid', `${resource.kind} "${name}" is invalid: ${problem}`);
+  }
   return store.update(after, target.subresource ?? 'object');
 }
 
@@ -157,7 +161,7 @@ const deleteOptionsSchema = z.object({
 async function remove({ request, store, target }: Call, name: string): Promise<KubernetesObject> {
   const options = deleteOptionsSchema.safeParse(await bodyOf(request));
   if (!options.success) throw new Failure('BadRequest', `not a DeleteOptions: ${issuesOf(options.error)}`);
-  return store.delete(storedAs(target.resource), target.namespace, name, options.data.preconditions ?? {});
+  return store.delete(target.resource, target.namespace, name, options.data.preconditions ?? {});
 }
 
 /** The object of a body: of the kind that the path says, in the namespace and of the name that it says. */
@@ -165,9 +169,9 @@ function readObject({ target }: Call, body: JsonValue, name?: string): Kubernete
   const { resource, namespace } = target;
   const parsed = objectSchema.safeParse(isJsonObject(body) ? { metadata: {}, ...body } : body);
   if (!parsed.success) throw new Failure('BadRequest', `not an object of Kubernetes: ${issuesOf(parsed.error)}`);
-  const object = resource === eventsV1 ? eventToCore(parsed.data) : parsed.data;
+  const object = parsed.data;
   const { kind } = resource;
-  const apiVersion = groupVersion(storedAs(resource));
+  const apiVersion = groupVersion(resource);
   if (object.kind !== kind || object.apiVersion !== apiVersion) {
     throw new Failure('BadRequest', `expected ${apiVersion} ${kind}, got ${object.apiVersion} ${object.kind}`);
   }

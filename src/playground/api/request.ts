@@ -15,12 +15,15 @@ export interface Target {
   readonly subresource: 'status' | undefined;
 }
 
-/** Reads a path such as `/api/v1/namespaces/default/pods/a/status`; undefined where nothing is served. */
+/**
+ * Reads a path such as `/api/v1/namespaces/default/pods/a/status`; undefined where nothing is served. Names of Kubernetes
+ * have nothing to escape, so nothing is unescaped.
+ */
 export function targetOf(path: string): Target | undefined {
   for (const resource of resources) {
     const root = `${apiPath(resource)}/`;
     if (!path.startsWith(root)) continue;
-    let parts = path.slice(root.length).split('/').map(decodeURIComponent);
+    let parts = path.slice(root.length).split('/');
     let namespace: string | undefined;
     if (resource.namespaced && parts[0] === 'namespaces') {
       namespace = parts[1];

@@ -18,6 +18,11 @@ export interface Resource {
   readonly fields: readonly string[];
 }
 
+/** Names of objects and namespaces: a DNS subdomain (RFC 1123). */
+export function isName(text: string): boolean {
+  return text.length <= 253 && /^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$/.test(text);
+}
+
 const core = { group: '', version: 'v1', shortNames: [], categories: [], fields: [] } as const;
 
 const eventFields = [
@@ -87,9 +92,6 @@ export const events: Resource = {
   fields: eventFields,
 };
 
-/** The same events in another form: see events.ts. */
-export const eventsV1: Resource = { ...events, group: 'events.k8s.io' };
-
 export const networkAttachmentDefinitions: Resource = {
   group: 'k8s.cni.cncf.io',
   version: 'v1',
@@ -103,7 +105,7 @@ export const networkAttachmentDefinitions: Resource = {
   fields: [],
 };
 
-export const resources: readonly Resource[] = [pods, nodes, namespaces, events, eventsV1, networkAttachmentDefinitions];
+export const resources: readonly Resource[] = [pods, nodes, namespaces, events, networkAttachmentDefinitions];
 
 export function groupVersion(resource: Resource): string {
   return resource.group === '' ? resource.version : `${resource.group}/${resource.version}`;

@@ -5,6 +5,8 @@ import type { Resource } from './resources.ts';
 /** Whether an object is one of those asked for. */
 export type Selector = (object: KubernetesObject) => boolean;
 
+const flags: readonly string[] = ['spec.hostNetwork', 'spec.unschedulable'];
+
 /**
  * Reads a field selector: `field=value,field!=value`.
  *
@@ -22,9 +24,10 @@ export function fieldSelector(text: string, resource: Resource): Selector {
         `field label not supported: ${field}; ${resource.plural} have ${known.join(', ')}`,
       );
     }
-    // An event's source is selected by its component.
+    // An event's source is selected by its component; true or false is false where nothing is said.
     const path = field === 'source' ? 'source.component' : field;
-    return [(object) => (textAt(object, path) === value) === (operator !== '!=')];
+    const absent = flags.includes(field) ? 'false' : '';
+    return [(object) => ((textAt(object, path) || absent) === value) === (operator !== '!=')];
   });
   return (object) => terms.every((term) => term(object));
 }
@@ -42,8 +45,9 @@ export function labelSelector(text: string): Selector {
 }
 
 function labelTerm(term: string): Selector {
-  const label = (object: KubernetesObject, key: string): string | undefined => object.metadata.labels?.[key];
-  const [, setKey = '', setOperator, setValues = ''] = /^([\w./-]+)\s+(in|notin)\s+\(([^)]*)\)$/.exec(term) ?? [];
+  const label = ({ metadata: { labels } }: KubernetesObject, key: string): string | undefined =>
+    labels && Object.hasOwn(labels, key) ? labels[key] : undefined;
+  const [, setKey = '', setOperator, setValues = ''] = /^([\w./-]+)\s+(in|notin)\s*\(([^)]*)\)$/.exec(term) ?? [];
   if (setOperator !== undefined) {
     const values = setValues.split(',').map((value) => value.trim());
     return (object) => values.includes(label(object, setKey) ?? '\0') === (setOperator === 'in');

@@ -5,7 +5,7 @@ import type { JsonValue } from '../../cni/json.ts';
 import { discover } from './discovery.ts';
 import { Failure } from './failure.ts';
 import { type Fault, Faults, suffer } from './faults.ts';
-import { answer, type Call, presenterOf, selectorOf, storedAs, versionOf } from './handler.ts';
+import { answer, type Call, presenterOf, selectorOf, versionOf } from './handler.ts';
 import type { KubernetesObject } from './object.ts';
 import { targetOf } from './request.ts';
 import { namespaces } from './resources.ts';
@@ -33,9 +33,9 @@ const initialNamespaces = ['default', 'kube-node-lease', 'kube-public', 'kube-sy
 const maxBehind = 4 * 1024 * 1024;
 
 /**
- * Starts an embedded Kubernetes API on loopback, with all state in memory and, unless a secret is given, no authentication: enough for kubectl
- * to get, describe, create, apply, delete and watch what {@link resources} lists, and for tests to have everything go wrong
- * that goes wrong with a real one.
+ * Starts an embedded Kubernetes API on loopback, with all state in memory and, unless a secret is given, no
+ * authentication: enough for kubectl to get, describe, create, apply, delete and watch what {@link resources} lists, and
+ * for tests to have everything go wrong that goes wrong with a real one.
  */
 export async function startApi(options: ApiOptions = {}): Promise<Api> {
   const api = new Api(options);
@@ -171,8 +171,10 @@ export class Api implements AsyncDisposable {
   }
 
   async #serve(request: IncomingMessage, response: ServerResponse): Promise<void> {
-    const url = new URL(request.url ?? '/', this.url);
-    const fault = this.#faults.take(request.method ?? '', url.pathname + url.search);
+    // Not relative to a base: a path may begin with two slashes.
+    const url = URL.parse(this.url + (request.url ?? '/'));
+    if (url === null) throw new Failure('BadRequest', `not a path: ${request.url}`);
+    const fault = this.#faults.take(request.method ?? '', url.pathname + url.search, request.headers);
     if (fault !== undefined) {
       const gone = new AbortController();
       response.once('close', () => gone.abort());
@@ -224,7 +226,7 @@ export class Api implements AsyncDisposable {
       const watch = new Watch(
         {
           store: this.#store,
-          resource: storedAs(target.resource),
+          resource: target.resource,
           selector,
           since: since === 0 ? undefined : since,
           bookmarks: isTrue(query.get('allowWatchBookmarks')),

@@ -2,7 +2,7 @@ import { randomUUID } from 'node:crypto';
 import { isJsonObject } from '../../cni/json.ts';
 import { Failure } from './failure.ts';
 import { equalJson, type KubernetesObject, type StoredMetadata, type StoredObject, textAt } from './object.ts';
-import { namespaces, qualifiedName, type Resource, resourceOf } from './resources.ts';
+import { isName, namespaces, qualifiedName, type Resource, resourceOf } from './resources.ts';
 
 /** One change, as a watch reports it. `before` tells a selecting watch what its reader had. */
 export interface Change {
@@ -56,9 +56,22 @@ export class Store {
     return this.#of(resource).get(keyOf(resource, namespace, name));
   }
 
-  /** In the order of namespace and name, as etcd lists its keys. */
-  list(resource: Resource, namespace?: string): StoredObject[] {
-    return [...this.#of(resource).entries()]
+  /**
+   * In the order of namespace and name, as etcd lists its keys.
+   *
+   * @param version As they were then; as they are unless told.
+   * @throws {Failure} see {@link changesSince}.
+   */
+  list(resource: Resource, namespace?: string, version = this.#version): StoredObject[] {
+    const objects = new Map(this.#of(resource));
+    for (const change of this.changesSince(version).toReversed()) {
+      if (change.resource !== resource) continue;
+      const { metadata } = change.object;
+      const key = keyOf(resource, metadata.namespace, metadata.name);
+      if (change.before === undefined) objects.delete(key);
+      else objects.set(key, change.before);
+    }
+    return [...objects.entries()]
       .filter(([, object]) => namespace === undefined || object.metadata.namespace === namespace)
       .sort(([a], [b]) => (a < b ? -1 : 1))
       .map(([, object]) => object);
@@ -150,14 +163,18 @@ export class Store {
    * @throws {Failure} Expired (410) when they are no longer all known; Timeout when the version is still to come.
    */
   changesSince(version: number): readonly Change[] {
-    if (version > this.#version) {
-      const message = `Timeout: Too large resource version: ${version}, current: ${this.#version}`;
-      const causes = [{ reason: 'ResourceVersionTooLarge', message: 'Too large resource version' }];
-      throw new Failure('Timeout', message, { causes, retryAfterSeconds: 1 });
-    }
+    this.requireReached(version);
     if (version < this.#forgotten)
       throw new Failure('Expired', `too old resource version: ${version} (${this.#forgotten})`);
     return this.#history.filter((change) => change.version > version);
+  }
+
+  /** @throws {Failure} Timeout when the version is still to come. */
+  requireReached(version: number): void {
+    if (version <= this.#version) return;
+    const message = `Timeout: Too large resource version: ${version}, current: ${this.#version}`;
+    const causes = [{ reason: 'ResourceVersionTooLarge', message: 'Too large resource version' }];
+    throw new Failure('Timeout', message, { causes, retryAfterSeconds: 1 });
   }
 
   /** Calls back for each change from now on, until the returned function is called. */
@@ -212,7 +229,7 @@ function requireResource(object: KubernetesObject): Resource {
 }
 
 function requireName(resource: Resource, name: string): void {
-  if (name.length <= 253 && /^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$/.test(name)) return;
+  if (isName(name)) return;
   const message = `${resource.kind} "${name}" is invalid: metadata.name: Invalid value: "${name}": expected a lowercase DNS subdomain`;
   throw new Failure('Invalid', message, detailsOf(resource, name));
 }

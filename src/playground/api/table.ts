@@ -49,18 +49,22 @@ const columns: Readonly<Record<string, readonly Column[]>> = {
   ],
   Namespace: [name, { name: 'Status', value: (object) => textAt(object, 'status.phase') }, age],
   Event: [
-    { name: 'Last Seen', value: (event, now) => since(eventTime(event, 'Last'), now) },
+    {
+      name: 'Last Seen',
+      value: (event, now) => since(textAt(event, 'lastTimestamp') || textAt(event, 'eventTime'), now),
+    },
     { name: 'Type', value: (event) => textAt(event, 'type') },
     { name: 'Reason', value: (event) => textAt(event, 'reason') },
-    {
-      name: 'Object',
-      value: (event) => `${about(event, 'kind').toLowerCase()}/${about(event, 'name')}`,
-    },
-    { name: 'Subobject', wide: true, value: (event) => about(event, 'fieldPath') },
+    { name: 'Object', value: eventObject },
+    { name: 'Subobject', wide: true, value: (event) => textAt(event, 'involvedObject.fieldPath') },
     { name: 'Source', wide: true, value: eventSource },
-    { name: 'Message', value: (event) => (textAt(event, 'message') || textAt(event, 'note')).trim() },
-    { name: 'First Seen', wide: true, value: (event, now) => since(eventTime(event, 'First'), now) },
-    { name: 'Count', wide: true, value: (event) => Number(at(event, 'count') ?? at(event, 'deprecatedCount') ?? 1) },
+    { name: 'Message', value: (event) => textAt(event, 'message').trim() },
+    {
+      name: 'First Seen',
+      wide: true,
+      value: (event, now) => since(textAt(event, 'firstTimestamp') || textAt(event, 'eventTime'), now),
+    },
+    { name: 'Count', wide: true, value: (event) => Number(at(event, 'count') ?? 1) },
     { ...name, wide: true },
   ],
 };
@@ -107,14 +111,23 @@ function readyContainers(pod: KubernetesObject): string {
   return `${statuses.filter((status) => at(status, 'ready') === true).length}/${listAt(pod, 'spec.containers').length}`;
 }
 
-/** What keeps a container from running says more than the pod's phase. */
+/** What keeps a container from running, the first one that is kept, says more than the pod's phase. */
 function podStatus(pod: KubernetesObject): string {
   if (pod.metadata.deletionTimestamp) return 'Terminating';
-  const reasons = listAt(pod, 'status.containerStatuses').flatMap((status) => {
-    const reason = textAt(status, 'state.waiting.reason') || textAt(status, 'state.terminated.reason');
-    return reason === '' ? [] : [reason];
-  });
-  return reasons.at(-1) ?? (textAt(pod, 'status.reason') || none(textAt(pod, 'status.phase')));
+  const statuses = listAt(pod, 'status.containerStatuses');
+  const [reason] = statuses.flatMap((status) => waitingReason(status) ?? []);
+  const isRunning = statuses.some(
+    (status) => at(status, 'ready') === true && at(status, 'state.running') !== undefined,
+  );
+  if (reason === 'Completed' && isRunning) return 'Running';
+  return reason ?? (textAt(pod, 'status.reason') || none(textAt(pod, 'status.phase')));
+}
+
+function waitingReason(status: JsonValue): string | undefined {
+  const reason = textAt(status, 'state.waiting.reason') || textAt(status, 'state.terminated.reason');
+  if (reason !== '' || at(status, 'state.terminated') === undefined) return reason || undefined;
+  const signal = textAt(status, 'state.terminated.signal');
+  return signal === '' ? `ExitCode:${textAt(status, 'state.terminated.exitCode')}` : `Signal:${signal}`;
 }
 
 function restarts(pod: KubernetesObject): number {
@@ -147,22 +160,13 @@ function nodeAddress(node: KubernetesObject, type: string): string {
   );
 }
 
-function about(event: KubernetesObject, key: string): string {
-  return textAt(event, `involvedObject.${key}`) || textAt(event, `regarding.${key}`);
+function eventObject(event: KubernetesObject): string {
+  return `${textAt(event, 'involvedObject.kind').toLowerCase()}/${textAt(event, 'involvedObject.name')}`;
 }
 
 function eventSource(event: KubernetesObject): string {
-  const source = at(event, 'source') ?? at(event, 'deprecatedSource');
-  const parts = [textAt(source, 'component') || textAt(event, 'reportingComponent'), textAt(source, 'host')];
-  return parts.filter((part) => part !== '').join(', ');
-}
-
-function eventTime(event: KubernetesObject, which: 'First' | 'Last'): string {
-  return (
-    textAt(event, `${which.toLowerCase()}Timestamp`) ||
-    textAt(event, `deprecated${which}Timestamp`) ||
-    textAt(event, 'eventTime')
-  );
+  const component = textAt(event, 'source.component') || textAt(event, 'reportingComponent');
+  return [component, textAt(event, 'source.host')].filter((part) => part !== '').join(', ');
 }
 
 function since(timestamp: string | null | undefined, now: number): string {

@@ -1,7 +1,7 @@
 import type { JsonValue } from '../../cni/json.ts';
 import type { Failure } from './failure.ts';
 import type { KubernetesObject } from './object.ts';
-import type { Resource } from './resources.ts';
+import { groupVersion, type Resource } from './resources.ts';
 import type { Selector } from './selectors.ts';
 import type { Change, Store } from './store.ts';
 
@@ -86,8 +86,8 @@ export class Watch {
 
   #bookmark(): void {
     const { resource, store } = this.#request;
-    const apiVersion = resource.group === '' ? resource.version : `${resource.group}/${resource.version}`;
-    this.#line('BOOKMARK', { kind: resource.kind, apiVersion, metadata: { resourceVersion: String(store.version) } });
+    const metadata = { resourceVersion: String(store.version) };
+    this.#line('BOOKMARK', { kind: resource.kind, apiVersion: groupVersion(resource), metadata });
   }
 
   #send(type: string, object: KubernetesObject): void {
