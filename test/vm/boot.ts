@@ -10,9 +10,12 @@ if (separator !== '--' || command.length === 0) {
   process.stderr.write('usage: node test/vm/boot.ts -- COMMAND...\n');
   process.exitCode = 2;
 } else {
+  const interrupt = new AbortController();
+  for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => interrupt.abort());
   try {
     process.exitCode = await runInMachine({
       command,
+      signal: interrupt.signal,
       onStdout: (chunk) => process.stdout.write(chunk),
       onStderr: (chunk) => process.stderr.write(chunk),
     });

@@ -28,6 +28,8 @@ export interface Run {
   readonly runLimit?: number;
   /** More arguments for QEMU: devices. */
   readonly devices?: readonly string[];
+  /** Ends the VM. */
+  readonly signal?: AbortSignal;
 }
 
 /** The VM did not come to the end of the command. The message ends with its kernel's last lines. */
@@ -132,6 +134,7 @@ async function supervise(machine: Machine, run: Run): Promise<number> {
     failure = reason;
     machine.process.kill('SIGKILL');
   };
+  run.signal?.addEventListener('abort', () => giveUp('was told to end'));
   let timer = setTimeout(giveUp, bootLimit, `did not start its command within ${bootLimit / 1000} s`);
   createInterface(machine.progress).on('line', (line) => {
     const [word, value] = line.split(' ');
