@@ -49,9 +49,16 @@ export interface AddressFilter {
 }
 
 export const addresses = {
+  /** ENODEV when there is no interface of that index. */
   list({ index = 0, family }: AddressFilter = {}): Request<readonly InterfaceAddress[]> {
     const code = family === undefined ? AF_UNSPEC : familyCode(family);
-    return dump('list addresses', RTM_GETADDR, [header(code, 0, 0, index)], decodeAddress);
+    return dump('list addresses', RTM_GETADDR, [header(code, 0, 0, index)], (payload) => {
+      const found = decodeAddress(payload);
+      // Kernels without NETLINK_GET_STRICT_CHK tell all, those without IPv6 tell IPv4's instead.
+      const matches =
+        (index === 0 || found?.index === index) && (family ?? found?.address.ip.family) === found?.address.ip.family;
+      return matches ? found : undefined;
+    });
   },
 
   /** EEXIST when the interface has the address. */
@@ -98,7 +105,7 @@ function decodeAddress(payload: Buffer): InterfaceAddress | undefined {
   const attributes = Attributes.decode(payload.subarray(8));
   // Of a point-to-point link, IFA_ADDRESS is the other end's; IPv6 has IFA_LOCAL only there.
   const ip = ipOf(attributes.bytes(IFA_LOCAL) ?? attributes.bytes(IFA_ADDRESS));
-  if (family === undefined || ip === undefined) return undefined;
+  if (ip === undefined || ip.family !== family) return undefined;
   const flags = attributes.u32(IFA_FLAGS) ?? payload.readUInt8(2);
   return {
     index: payload.readUInt32LE(4),

@@ -1,7 +1,12 @@
 import { constants } from 'node:os';
 import { strerror } from './libc.ts';
 
-const names = new Map(Object.entries(constants.errno).map(([name, number]) => [number, name]));
+/** Of two names for one number, the one that manual pages of network calls use. */
+const synonyms: readonly string[] = ['EWOULDBLOCK', 'ENOTSUP'];
+
+const names = new Map(
+  Object.entries(constants.errno).flatMap(([name, number]) => (synonyms.includes(name) ? [] : [[number, name]])),
+);
 
 /** What the kernel refused, why, and what it said beyond a number. */
 export class KernelError extends Error {

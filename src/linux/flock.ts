@@ -1,4 +1,5 @@
 import koffi from 'koffi';
+import { KernelError } from './errors.ts';
 
 /** flock(2), <sys/file.h>. */
 const LOCK_EX = 2;
@@ -14,7 +15,7 @@ const flock = koffi.load(null).func('int flock(int fd, int operation)');
  *
  * @param fd A file of any kind and mode.
  * @returns Whether the lock is held now.
- * @throws {Error} naming errno for anything but a lock held by somebody else (flock(2): ENOLCK, EBADF).
+ * @throws {KernelError} for anything but a lock held by somebody else (flock(2): ENOLCK, EBADF).
  */
 export function tryLockExclusive(fd: number): boolean {
   for (;;) {
@@ -22,6 +23,6 @@ export function tryLockExclusive(fd: number): boolean {
     if (result === 0) return true;
     const errno = koffi.errno();
     if (errno === EWOULDBLOCK) return false;
-    if (errno !== EINTR) throw new Error(`flock: errno ${errno}`);
+    if (errno !== EINTR) throw new KernelError('lock a file', errno);
   }
 }

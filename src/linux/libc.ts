@@ -14,7 +14,9 @@ const nativeGetsockopt = libc.func(
   'int getsockopt(int fd, int level, int name, _Out_ void *value, _Inout_ uint32_t *length)',
 );
 const nativeSend = libc.func('int64_t send(int fd, const void *data, size_t length, int flags)');
-const nativeRecv = libc.func('int64_t recv(int fd, void *data, size_t length, int flags)');
+const nativeRecvfrom = libc.func(
+  'int64_t recvfrom(int fd, void *data, size_t length, int flags, void *address, uint32_t *addressLength)',
+);
 const nativeClose = libc.func('int close(int fd)');
 const nativeSetns = libc.func('int setns(int fd, int type)');
 const nativeUnshare = libc.func('int unshare(int flags)');
@@ -33,7 +35,8 @@ export const MS_REC = 0x4000;
 export const MS_SHARED = 1 << 20;
 export const MNT_DETACH = 2;
 /** <sys/socket.h> */
-export const MSG_DONTWAIT = 0x40;
+const MSG_TRUNC = 0x20;
+const MSG_DONTWAIT = 0x40;
 const SOL_SOCKET = 1;
 const SO_PEERCRED = 17;
 
@@ -43,13 +46,51 @@ function checked(operation: string, result: number): number {
   return result;
 }
 
+/** koffi fails the calls beyond 256 (its max_async_calls), and holds memory for each; the pool has fewer threads anyway. */
+const mostCalls = 128;
+let calls = 0;
+const waiting: (() => void)[] = [];
+
 /**
  * Runs a call on a thread of the pool that Node's own file system calls use (UV_THREADPOOL_SIZE, four unless set), so
- * that only that thread waits for the kernel. errno stays behind on that thread: a failure is known only as such.
+ * that only that thread waits for the kernel.
+ *
+ * @throws {KernelError} with errno when the call answered less than zero.
  */
-function onThread(call: ReturnType<typeof libc.func>, ...args: readonly unknown[]): Promise<number> {
+async function onThread(
+  operation: string,
+  call: ReturnType<typeof libc.func>,
+  ...args: readonly unknown[]
+): Promise<number> {
+  if (calls >= mostCalls) await new Promise<void>((resolve) => waiting.push(resolve));
+  else calls++;
+  try {
+    const { result, errno } = await start(call, args);
+    if (result < 0) throw new KernelError(operation, errno);
+    return result;
+  } finally {
+    // Whoever waits takes this one's place.
+    const next = waiting.shift();
+    if (next) next();
+    else calls--;
+  }
+}
+
+/** What calls on other threads work on. koffi knows the buffers' addresses only: they must outlive the call. */
+const lent = new Set<readonly unknown[]>();
+
+function start(
+  call: ReturnType<typeof libc.func>,
+  args: readonly unknown[],
+): Promise<{ readonly result: number; readonly errno: number }> {
   return new Promise((resolve, reject) => {
-    call.async(...args, (error: Error | null, result: number) => (error ? reject(error) : resolve(result)));
+    lent.add(args);
+    call.async(...args, (error: Error | null, result: number) => {
+      lent.delete(args);
+      // koffi sets the thread's errno for as long as this callback runs.
+      if (error) reject(error);
+      else resolve({ result, errno: koffi.errno() });
+    });
   });
 }
 
@@ -63,23 +104,51 @@ export function setSocketOption(fd: number, level: number, name: number, value: 
   checked('set a socket option', nativeSetsockopt(fd, level, name, value, value.length));
 }
 
-/** send(2) on another thread: for requests that the kernel works on before it returns. Resolves to less than zero on failure. */
+/** send(2) on another thread: for requests that the kernel works on before it returns. @throws {KernelError} */
 export function sendOnThread(fd: number, data: Uint8Array): Promise<number> {
-  return onThread(nativeSend, fd, data, data.length, 0);
+  return onThread('send to the kernel', nativeSend, fd, data, data.length, 0);
 }
 
-/** recv(2) that does not wait. @returns The length, or undefined when nothing is there. @throws {KernelError} */
-export function receiveNow(fd: number, into: Uint8Array): number | undefined {
-  const length: number = nativeRecv(fd, into, into.length, MSG_DONTWAIT);
+/** What recvfrom(2) fills. The address is the protocol's own struct; what it does not fill stays zero. */
+export class Inbox {
+  readonly data: Buffer;
+  readonly address: Buffer;
+  readonly addressLength = new Uint32Array(1);
+
+  constructor(size: number, addressSize: number) {
+    this.data = Buffer.alloc(size);
+    this.address = Buffer.alloc(addressSize);
+  }
+
+  /** The arguments of recvfrom(2). */
+  arguments(fd: number, flags: number): readonly unknown[] {
+    this.addressLength[0] = this.address.length;
+    return [fd, this.data, this.data.length, flags, this.address, this.addressLength];
+  }
+}
+
+/**
+ * recvfrom(2) that does not wait.
+ *
+ * @returns The length of the datagram, which may be more than the inbox holds; undefined when nothing is there.
+ * @throws {KernelError}
+ */
+export function receiveNow(fd: number, inbox: Inbox): number | undefined {
+  const length: number = nativeRecvfrom(...inbox.arguments(fd, MSG_DONTWAIT | MSG_TRUNC));
   if (length >= 0) return length;
   const errno = koffi.errno();
   if (errno === koffi.os.errno['EAGAIN'] || errno === koffi.os.errno['EINTR']) return undefined;
-  throw new KernelError('receive from a socket', errno);
+  throw new KernelError('receive from the kernel', errno);
 }
 
-/** recv(2) on another thread. Resolves to less than zero when nothing came in time, or the call failed. */
-export function receiveOnThread(fd: number, into: Uint8Array): Promise<number> {
-  return onThread(nativeRecv, fd, into, into.length, 0);
+/**
+ * recvfrom(2) on another thread.
+ *
+ * @returns The length of the datagram, which may be more than the inbox holds.
+ * @throws {KernelError} EAGAIN when nothing came within the socket's SO_RCVTIMEO.
+ */
+export function receiveOnThread(fd: number, inbox: Inbox): Promise<number> {
+  return onThread('receive from the kernel', nativeRecvfrom, ...inbox.arguments(fd, MSG_TRUNC));
 }
 
 export function close(fd: number): void {

@@ -21,6 +21,9 @@ const IFLA_NET_NS_FD = 28;
 const IFLA_LINK_NETNSID = 37;
 const IFLA_PROMISCUITY = 30;
 const IFLA_EXT_MASK = 29;
+const IFLA_ALT_IFNAME = 53;
+/** IFNAMSIZ without the zero byte at its end: a longer name can only be an alternative one. */
+const longestName = 15;
 /** Leaves counters out of the answer, which nobody here reads. */
 const RTEXT_FILTER_SKIP_STATS = 1 << 3;
 
@@ -102,22 +105,13 @@ export type LinkSelector = { readonly name: string } | { readonly index: number 
 export const links = {
   /** One link; ENODEV when there is none. */
   get(selector: LinkSelector): Request<Link> {
-    const [index, name] = 'index' in selector ? [selector.index, undefined] : [0, selector.name];
-    return get(
-      `look up interface ${name ?? `number ${index}`}`,
-      RTM_GETLINK,
-      [
-        header(index, 0, 0),
-        u32(IFLA_EXT_MASK, RTEXT_FILTER_SKIP_STATS),
-        ...(name === undefined ? [] : [text(IFLA_IFNAME, name)]),
-      ],
-      decodeLink,
-    );
+    const mask = u32(IFLA_EXT_MASK, RTEXT_FILTER_SKIP_STATS);
+    return get(`look up ${nameOf(selector)}`, RTM_GETLINK, [...select(selector), mask], decodeLink);
   },
 
   list(): Request<readonly Link[]> {
-    const payload = [header(0, 0, 0), u32(IFLA_EXT_MASK, RTEXT_FILTER_SKIP_STATS)];
-    return dump('list interfaces', RTM_GETLINK, payload, decodeLink);
+    const mask = u32(IFLA_EXT_MASK, RTEXT_FILTER_SKIP_STATS);
+    return dump('list interfaces', RTM_GETLINK, [header(0, 0, 0), mask], decodeLink);
   },
 
   /** A new link, in its namespace under its final name from its first moment; EEXIST when the name is taken there. */
@@ -131,6 +125,11 @@ export const links = {
     ]);
   },
 
+  /**
+   * Changes an interface, moves it to another namespace, renames it. The kernel does it in this order: move, address,
+   * MTU, name, alias, flags, master (do_setlink, rtnetlink.c). What moves goes down and loses its addresses first, and
+   * what was done before one step failed stays done.
+   */
   change(index: number, changes: LinkChanges): Request<void> {
     const { name, up, promiscuous, allMulticast } = changes;
     const bits: readonly (readonly [boolean | undefined, number])[] = [
@@ -140,8 +139,7 @@ export const links = {
     ];
     const mask = bits.reduce((sum, [wanted, bit]) => (wanted === undefined ? sum : sum | bit), 0);
     const value = bits.reduce((sum, [wanted, bit]) => (wanted ? sum | bit : sum), 0);
-    const what = Object.entries(changes).flatMap(([key, to]) => (to === undefined ? [] : `${key} ${to}`));
-    return change(`set ${what.join(', ')} of interface number ${index}`, RTM_NEWLINK, 0, [
+    return change(describe(index, changes), RTM_NEWLINK, 0, [
       header(index, value, mask),
       ...(name === undefined ? [] : [text(IFLA_IFNAME, name)]),
       ...settings(changes),
@@ -150,13 +148,24 @@ export const links = {
 
   /** ENODEV when it is gone already; EOPNOTSUPP when it is hardware. */
   delete(selector: LinkSelector): Request<void> {
-    const [index, name] = 'index' in selector ? [selector.index, undefined] : [0, selector.name];
-    return change(`delete interface ${name ?? `number ${index}`}`, RTM_DELLINK, 0, [
-      header(index, 0, 0),
-      ...(name === undefined ? [] : [text(IFLA_IFNAME, name)]),
-    ]);
+    return change(`delete ${nameOf(selector)}`, RTM_DELLINK, 0, select(selector));
   },
 };
+
+const nameOf = (selector: LinkSelector): string =>
+  'index' in selector ? `interface number ${selector.index}` : `interface ${selector.name}`;
+
+function select(selector: LinkSelector): [header: Buffer, ...attributes: Attribute[]] {
+  if ('index' in selector) return [header(selector.index, 0, 0)];
+  const isLong = Buffer.byteLength(selector.name) > longestName;
+  return [header(0, 0, 0), text(isLong ? IFLA_ALT_IFNAME : IFLA_IFNAME, selector.name)];
+}
+
+function describe(index: number, { namespace, ...changes }: LinkChanges): string {
+  const what = Object.entries(changes).flatMap(([key, to]) => (to === undefined ? [] : `${key} ${to}`));
+  if (namespace !== undefined) what.unshift('another namespace');
+  return `set ${what.join(', ')} of interface number ${index}`;
+}
 
 /** The whole message of a link that is described inside another's: the peer of a veth. */
 function encodeLink({ name, up, ...rest }: LinkSettings & { readonly name: string }): Buffer {

@@ -12,16 +12,16 @@ const EINVAL = 22;
 /** An open network namespace. It lives at least as long as this, whatever happens to its name. */
 export class NetworkNamespace implements Disposable {
   readonly path: string;
-  readonly fd: number;
   /** Equal for two that are the same namespace. */
   readonly id: string;
   readonly #own: boolean;
+  #fd: number | undefined;
 
   private constructor(path: string, own: boolean) {
     this.path = path;
     this.#own = own;
-    this.fd = openNamespace(path);
-    const { dev, ino } = fstatSync(this.fd, { bigint: true });
+    this.#fd = openNamespace(path);
+    const { dev, ino } = fstatSync(this.#fd, { bigint: true });
     this.id = `${dev}:${ino}`;
   }
 
@@ -38,6 +38,12 @@ export class NetworkNamespace implements Disposable {
   static host(): NetworkNamespace {
     host ??= new NetworkNamespace('/proc/self/ns/net', true);
     return host;
+  }
+
+  /** @throws {Error} after disposal: the number may be another file's by then. */
+  get fd(): number {
+    if (this.#fd === undefined) throw new Error(`network namespace ${this.path} was closed`);
+    return this.#fd;
   }
 
   /**
@@ -59,7 +65,9 @@ export class NetworkNamespace implements Disposable {
   }
 
   [Symbol.dispose](): void {
-    if (!this.#own) closeSync(this.fd);
+    if (this.#own || this.#fd === undefined) return;
+    closeSync(this.#fd);
+    this.#fd = undefined;
   }
 }
 
@@ -69,7 +77,8 @@ function openNamespace(path: string): number {
   // O_NONBLOCK: a path that is a FIFO must not hold up everybody.
   const fd = openOrThrow(path, constants.O_RDONLY | constants.O_NONBLOCK);
   try {
-    if (ioctl(fd, NS_GET_NSTYPE) === CLONE_NEWNET) return fd;
+    // A namespace is a regular file; the ioctl's number may mean anything to a device.
+    if (fstatSync(fd).isFile() && ioctl(fd, NS_GET_NSTYPE) === CLONE_NEWNET) return fd;
   } catch (error) {
     if (!isKernelError(error)) throw error;
   }

@@ -31,8 +31,9 @@ export const neighbours = {
   list({ index, family }: { readonly index?: number; readonly family?: 4 | 6 } = {}): Request<readonly Neighbour[]> {
     const code = family === undefined ? AF_UNSPEC : familyCode(family);
     return dump('list neighbours', RTM_GETNEIGH, [header(code, 0, 0)], (payload) => {
-      const neighbour = decodeNeighbour(payload);
-      return index === undefined || neighbour?.index === index ? neighbour : undefined;
+      const found = decodeNeighbour(payload);
+      const matches = (index ?? found?.index) === found?.index && (family ?? found?.ip.family) === found?.ip.family;
+      return matches ? found : undefined;
     });
   },
 
@@ -66,7 +67,7 @@ function header(family: number, index: number, state: number): Buffer {
 function decodeNeighbour(payload: Buffer): Neighbour | undefined {
   const attributes = Attributes.decode(payload.subarray(12));
   const ip = ipOf(attributes.bytes(NDA_DST));
-  if (familyOf(payload.readUInt8(0)) === undefined || ip === undefined) return undefined;
+  if (ip === undefined || ip.family !== familyOf(payload.readUInt8(0))) return undefined;
   return {
     index: payload.readInt32LE(4),
     ip,

@@ -19,6 +19,7 @@ const RTA_PREFSRC = 7;
 const RTA_METRICS = 8;
 const RTA_MULTIPATH = 9;
 const RTA_TABLE = 15;
+const RTA_VIA = 18;
 
 const RTAX_MTU = 2;
 const RTAX_ADVMSS = 8;
@@ -36,11 +37,12 @@ const RTNH_F_ONLINK = 4;
 /** enum rt_scope_t: how far away a destination is. */
 export const Scope = { universe: 0, site: 200, link: 253, host: 254, nowhere: 255 } as const;
 
-/** A unicast route with one way to go. */
+/** A unicast route with one way to go: of a route with several, the first. */
 export interface Route {
   readonly family: 4 | 6;
-  /** Undefined: the default route. */
+  /** Undefined: the default route. Of the route's family, as `source`. */
   readonly destination?: Prefix | undefined;
+  /** For IPv4, one of IPv6 will do (RFC 8950). */
   readonly gateway?: IP | undefined;
   /** Index of the interface. */
   readonly index?: number | undefined;
@@ -70,11 +72,11 @@ export const routes = {
   /** The unicast routes, those of the kernel's own caches left out. */
   list({ family, index, table }: RouteFilter = {}): Request<readonly Route[]> {
     const code = family === undefined ? AF_UNSPEC : familyCode(family);
-    // The kernel filters as well (NETLINK_GET_STRICT_CHK), but not for every family.
     return dump('list routes', RTM_GETROUTE, [header({ family: code })], (payload) => {
       const route = decodeRoute(payload);
       const wanted =
         route !== undefined &&
+        (family === undefined || route.family === family) &&
         (index === undefined || route.index === index) &&
         (table === undefined || route.table === table);
       return wanted ? route : undefined;
@@ -99,8 +101,8 @@ export const routes = {
   /** ESRCH when there is none. */
   delete(route: Route): Request<void> {
     // Scope nowhere matches every scope (fib_table_delete); a protocol given would have to match.
-    const payload = encodeRoute({ scope: Scope.nowhere, ...route, protocol: route.protocol ?? 0 });
-    return change(describe('delete', route), RTM_DELROUTE, 0, payload);
+    const { scope = Scope.nowhere, protocol = 0 } = route;
+    return change(describe('delete', route), RTM_DELROUTE, 0, encodeRoute({ ...route, scope, protocol }));
   },
 };
 
@@ -131,15 +133,19 @@ function header({ family, length = 0, table = 0, protocol = 0, scope = 0, type =
   return buffer;
 }
 
+/** @throws {Error} when an address is of another family: the kernel would take the first bytes of it for one of its own. */
 function encodeRoute(route: Route): Buffer[] {
   const { family, destination, gateway, index, source, table = mainTable, priority, mtu, advmss, onLink } = route;
   const near = gateway === undefined && family === 4 ? Scope.link : Scope.universe;
   const metrics: Attribute[] = [];
   if (mtu !== undefined) metrics.push(u32(RTAX_MTU, mtu));
   if (advmss !== undefined) metrics.push(u32(RTAX_ADVMSS, advmss));
+  for (const ip of [destination?.ip, source]) {
+    if (ip !== undefined && ip.family !== family) throw new Error(`${formatIP(ip)} in a route of IPv${family}`);
+  }
   const attributes: Attribute[] = [u32(RTA_TABLE, table)];
   if (destination !== undefined) attributes.push(bytes(RTA_DST, destination.ip.bytes));
-  if (gateway !== undefined) attributes.push(bytes(RTA_GATEWAY, gateway.bytes));
+  if (gateway !== undefined) attributes.push(encodeGateway(family, gateway));
   if (index !== undefined) attributes.push(u32(RTA_OIF, index));
   if (source !== undefined) attributes.push(bytes(RTA_PREFSRC, source.bytes));
   if (priority !== undefined) attributes.push(u32(RTA_PRIORITY, priority));
@@ -166,12 +172,13 @@ function decodeRoute(payload: Buffer): Route | undefined {
   const attributes = Attributes.decode(payload.subarray(12));
   const length = payload.readUInt8(1);
   const destination = ipOf(attributes.bytes(RTA_DST));
+  if (destination !== undefined && destination.family !== family) return undefined;
   const hop = firstHop(attributes.bytes(RTA_MULTIPATH));
   const metrics = attributes.nested(RTA_METRICS);
   return {
     family,
     destination: destination && length > 0 ? { ip: destination, length } : undefined,
-    gateway: ipOf(attributes.bytes(RTA_GATEWAY)) ?? hop?.gateway,
+    gateway: decodeGateway(attributes) ?? hop?.gateway,
     index: attributes.u32(RTA_OIF) ?? hop?.index,
     source: ipOf(attributes.bytes(RTA_PREFSRC)),
     table: attributes.u32(RTA_TABLE) ?? payload.readUInt8(4),
@@ -179,15 +186,29 @@ function decodeRoute(payload: Buffer): Route | undefined {
     scope: payload.readUInt8(6),
     mtu: metrics?.u32(RTAX_MTU),
     advmss: metrics?.u32(RTAX_ADVMSS),
-    onLink: (flags & RTNH_F_ONLINK) !== 0,
+    onLink: (flags & RTNH_F_ONLINK) !== 0 || hop?.onLink === true,
     protocol: payload.readUInt8(5),
   };
 }
 
+/** struct rtvia: a family of two bytes, then the address. */
+function encodeGateway(family: 4 | 6, gateway: IP): Attribute {
+  if (gateway.family === family) return bytes(RTA_GATEWAY, gateway.bytes);
+  if (family === 6) throw new Error(`a route of IPv6 cannot lead through ${formatIP(gateway)}`);
+  return bytes(RTA_VIA, Uint8Array.of(familyCode(gateway.family), 0, ...gateway.bytes));
+}
+
+function decodeGateway(attributes: Attributes): IP | undefined {
+  return ipOf(attributes.bytes(RTA_GATEWAY)) ?? ipOf(attributes.bytes(RTA_VIA)?.subarray(2));
+}
+
 /** The first way of a route with several: struct rtnexthop of linux/rtnetlink.h, its attributes behind it. */
-function firstHop(multipath: Buffer | undefined): Pick<Route, 'gateway' | 'index'> | undefined {
+function firstHop(multipath: Buffer | undefined): Pick<Route, 'gateway' | 'index' | 'onLink'> | undefined {
   if (multipath === undefined || multipath.length < 8) return undefined;
   const length = Math.min(multipath.readUInt16LE(0), multipath.length);
-  const attributes = Attributes.decode(multipath.subarray(8, length));
-  return { index: multipath.readInt32LE(4), gateway: ipOf(attributes.bytes(RTA_GATEWAY)) };
+  return {
+    index: multipath.readInt32LE(4),
+    gateway: decodeGateway(Attributes.decode(multipath.subarray(8, length))),
+    onLink: (multipath.readUInt8(2) & RTNH_F_ONLINK) !== 0,
+  };
 }

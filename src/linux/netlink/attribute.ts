@@ -8,13 +8,15 @@ const headerLength = 4;
 const typeMask = 0x3fff;
 const NLA_F_NESTED = 0x8000;
 
-export const align = (length: number): number => (length + 3) & ~3;
+/** To four bytes, in arithmetic that holds for any length that a hostile message may state. */
+export const alignUp = (length: number): number => Math.ceil(length / 4) * 4;
 
 /** An encoded attribute, padded. */
 export type Attribute = Buffer;
 
+/** @throws {RangeError} when the value is longer than 65,531 bytes. */
 export function bytes(type: number, value: Uint8Array): Attribute {
-  const attribute = Buffer.alloc(align(headerLength + value.length));
+  const attribute = Buffer.alloc(alignUp(headerLength + value.length));
   attribute.writeUInt16LE(headerLength + value.length, 0);
   attribute.writeUInt16LE(type, 2);
   attribute.set(value, headerLength);
@@ -23,7 +25,12 @@ export function bytes(type: number, value: Uint8Array): Attribute {
 
 export const flag = (type: number): Attribute => bytes(type, Buffer.alloc(0));
 
-export const u8 = (type: number, value: number): Attribute => bytes(type, Uint8Array.of(value));
+/** @throws {RangeError} as those below, when the value does not fit. */
+export function u8(type: number, value: number): Attribute {
+  const buffer = Buffer.alloc(1);
+  buffer.writeUInt8(value);
+  return bytes(type, buffer);
+}
 
 export function u16(type: number, value: number): Attribute {
   const buffer = Buffer.alloc(2);
@@ -40,12 +47,19 @@ export function be16(type: number, value: number): Attribute {
 
 export function u32(type: number, value: number): Attribute {
   const buffer = Buffer.alloc(4);
-  buffer.writeUInt32LE(value >>> 0);
+  buffer.writeUInt32LE(value);
   return bytes(type, buffer);
 }
 
-/** A string with the zero byte that the kernel expects at its end. */
-export const text = (type: number, value: string): Attribute => bytes(type, Buffer.from(`${value}\0`));
+/**
+ * A string with the zero byte that the kernel expects at its end.
+ *
+ * @throws {Error} when the text has one of its own: the kernel would take what comes before for the whole.
+ */
+export function text(type: number, value: string): Attribute {
+  if (value.includes('\0')) throw new Error(`${JSON.stringify(value)} has a zero byte in it`);
+  return bytes(type, Buffer.from(`${value}\0`));
+}
 
 export const nested = (type: number, attributes: readonly Attribute[]): Attribute =>
   bytes(type | NLA_F_NESTED, Buffer.concat(attributes));
@@ -116,6 +130,6 @@ export function* eachAttribute(data: Buffer): Generator<[type: number, value: Bu
     const length = data.readUInt16LE(offset);
     if (length < headerLength || offset + length > data.length) return;
     yield [data.readUInt16LE(offset + 2) & typeMask, data.subarray(offset + headerLength, offset + length)];
-    offset += align(length);
+    offset += alignUp(length);
   }
 }

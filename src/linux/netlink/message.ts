@@ -1,4 +1,4 @@
-import { Attributes, align } from './attribute.ts';
+import { Attributes, alignUp } from './attribute.ts';
 
 /* Netlink messages (linux/netlink.h, struct nlmsghdr). */
 
@@ -6,6 +6,8 @@ const headerLength = 16;
 
 export const NLMSG_ERROR = 2;
 export const NLMSG_DONE = 3;
+/** Types below are netlink's own, of whatever protocol. */
+export const NLMSG_MIN_TYPE = 0x10;
 
 export const NLM_F_REQUEST = 0x1;
 export const NLM_F_ACK = 0x4;
@@ -21,6 +23,8 @@ const NLM_F_ACK_TLVS = 0x200;
 const NLM_F_CAPPED = 0x100;
 const NLMSGERR_ATTR_MSG = 1;
 
+const EBADMSG = 74;
+
 export interface Message {
   readonly type: number;
   readonly flags: number;
@@ -29,7 +33,7 @@ export interface Message {
 }
 
 export function encodeMessage({ type, flags, sequence, payload }: Message): Buffer {
-  const message = Buffer.alloc(align(headerLength + payload.length));
+  const message = Buffer.alloc(alignUp(headerLength + payload.length));
   message.writeUInt32LE(headerLength + payload.length, 0);
   message.writeUInt16LE(type, 4);
   message.writeUInt16LE(flags, 6);
@@ -50,7 +54,7 @@ export function* decodeMessages(datagram: Buffer): Generator<Message> {
       sequence: datagram.readUInt32LE(offset + 8),
       payload: datagram.subarray(offset + headerLength, offset + length),
     };
-    offset += align(length);
+    offset += alignUp(length);
   }
 }
 
@@ -62,18 +66,17 @@ export interface Acknowledgement {
 }
 
 /** Reads an NLMSG_ERROR, or the NLMSG_DONE that ends a dump: a negative errno, then perhaps more. */
-export function decodeAcknowledgement({ type, flags, payload }: Message): Acknowledgement {
-  if (payload.length < 4) return { errno: 0, extack: undefined };
-  const errno = -payload.readInt32LE(0);
+export function decodeAcknowledgement({ type, flags, payload }: Omit<Message, 'sequence'>): Acknowledgement {
+  if (payload.length < 4) return { errno: EBADMSG, extack: undefined };
+  const errno = Math.abs(payload.readInt32LE(0));
   if ((flags & NLM_F_ACK_TLVS) === 0) return { errno, extack: undefined };
-  return {
-    errno,
-    extack: Attributes.decode(payload.subarray(attributesOffset(type, flags, payload))).text(NLMSGERR_ATTR_MSG),
-  };
+  const attributes = payload.subarray(attributesOffset(type, flags, payload));
+  return { errno, extack: Attributes.decode(attributes).text(NLMSGERR_ATTR_MSG) };
 }
 
+/** Attributes come behind the errno and, in an NLMSG_ERROR, the request that it answers: its header, or the whole of it. */
 function attributesOffset(type: number, flags: number, payload: Buffer): number {
   if (type === NLMSG_DONE) return 4;
   const repeated = (flags & NLM_F_CAPPED) !== 0 || payload.length < 8 ? headerLength : payload.readUInt32LE(4);
-  return 4 + align(repeated);
+  return Math.min(4 + alignUp(repeated), payload.length);
 }

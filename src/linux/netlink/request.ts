@@ -1,4 +1,7 @@
+import { KernelError } from '../errors.ts';
 import { NLM_F_ACK, NLM_F_DUMP, NLM_F_REQUEST } from './message.ts';
+
+const EBADMSG = 74;
 
 /** One request of the kernel, not yet sent. Requests are plain values: they can be made anywhere and sent together. */
 export interface Request<T> {
@@ -10,7 +13,7 @@ export interface Request<T> {
   readonly payload: Buffer;
   /** A dump is answered with any number of messages; the kernel works on one at a time. */
   readonly isDump: boolean;
-  /** Reads the payloads of the answer. */
+  /** Reads the payloads of the answer. @throws {KernelError} when they are not what was asked for. */
   readonly decode: (payloads: readonly Buffer[]) => T;
 }
 
@@ -31,11 +34,16 @@ export function change(operation: string, type: number, flags: number, payload: 
   };
 }
 
-/** A request for one object. `decode` is given the one payload of the answer. */
+/**
+ * A request for one object.
+ *
+ * @param payload The family's fixed header, then attributes.
+ * @param decode Is given the one payload of the answer, which has at least the same fixed header.
+ */
 export function get<T>(
   operation: string,
   type: number,
-  payload: readonly Buffer[],
+  payload: readonly [header: Buffer, ...attributes: readonly Buffer[]],
   decode: (payload: Buffer) => T,
 ): Request<T> {
   return {
@@ -45,17 +53,24 @@ export function get<T>(
     payload: Buffer.concat(payload),
     isDump: false,
     decode: ([first]) => {
-      if (first === undefined) throw new Error(`${operation}: the kernel answered without an object`);
+      if (first === undefined || first.length < payload[0].length) {
+        throw new KernelError(operation, EBADMSG, 'the kernel answered without an object');
+      }
       return decode(first);
     },
   };
 }
 
-/** A request for all objects of a kind. What `decode` returns undefined for is left out. */
+/**
+ * A request for all objects of a kind.
+ *
+ * @param payload The family's fixed header, then attributes.
+ * @param decode Is given payloads that have at least the same fixed header. What it returns undefined for is left out.
+ */
 export function dump<T>(
   operation: string,
   type: number,
-  payload: readonly Buffer[],
+  payload: readonly [header: Buffer, ...attributes: readonly Buffer[]],
   decode: (payload: Buffer) => T | undefined,
 ): Request<readonly T[]> {
   return {
@@ -64,6 +79,6 @@ export function dump<T>(
     flags: NLM_F_REQUEST | NLM_F_DUMP,
     payload: Buffer.concat(payload),
     isDump: true,
-    decode: (payloads) => payloads.flatMap((each) => decode(each) ?? []),
+    decode: (payloads) => payloads.flatMap((each) => (each.length < payload[0].length ? [] : (decode(each) ?? []))),
   };
 }

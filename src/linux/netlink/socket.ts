@@ -1,6 +1,5 @@
 import { channel } from 'node:diagnostics_channel';
-import { KernelError } from '../errors.ts';
-import { close, receiveNow, receiveOnThread, sendOnThread, setSocketOption, socket } from '../libc.ts';
+import { isKernelError, KernelError } from '../errors.ts';
 import type { NetworkNamespace } from '../namespace.ts';
 import {
   type Acknowledgement,
@@ -11,33 +10,31 @@ import {
   NLM_F_DUMP_INTR,
   NLMSG_DONE,
   NLMSG_ERROR,
+  NLMSG_MIN_TYPE,
 } from './message.ts';
 import type { Request } from './request.ts';
+import { openTransport, type Transport } from './transport.ts';
 
 /** Told before and after each exchange. Tests end the process here to show that every step can be recovered from. */
 const exchanges = channel('plexus:netlink');
 
-/** <sys/socket.h>, linux/netlink.h */
-const AF_NETLINK = 16;
-const SOCK_RAW = 3;
-const SOCK_CLOEXEC = 0o2000000;
-const SOL_SOCKET = 1;
-const SO_RCVTIMEO = 20;
-const SOL_NETLINK = 270;
-const NETLINK_CAP_ACK = 10;
-const NETLINK_EXT_ACK = 11;
-const NETLINK_GET_STRICT_CHK = 12;
+const EINTR = 4;
+const ETIMEDOUT = 110;
 
-const EIO = 5;
-const ENOBUFS = 105;
+/** Seconds until an exchange is given up. The kernel answers at once: an answer that is missing was dropped. */
+const timeout = 10;
 
-/** The kernel fills at most this much with one datagram of a dump (NLMSG_GOODSIZE and its growth, af_netlink.c). */
-const receiveSize = 65_536;
-const receiveTimeoutSeconds = 10;
+/**
+ * What is sent at once. All answers to it queue up before one is read, 1 to 4 KB each as the kernel counts: those to so many
+ * requests fit into a receive buffer of the usual 208 KB (net.core.rmem_default).
+ */
+const mostRequests = 32;
+const mostBytes = 32_768;
+
+/** Datagrams read for one exchange before the event loop has its turn: others may fill the queue faster than it empties. */
+const mostAtOnce = 100;
+
 const dumpAttempts = 10;
-
-/** Answers that need no waiting are read, and copied, before anything else runs: one large buffer serves all sockets. */
-const sharedBuffer = Buffer.alloc(receiveSize);
 
 /** How one request ended. */
 export type Outcome<T> = { readonly ok: true; readonly value: T } | { readonly ok: false; readonly error: KernelError };
@@ -47,13 +44,14 @@ export type Outcome<T> = { readonly ok: true; readonly value: T } | { readonly o
  * somebody's removal of a device can hold for 20 ms.
  */
 export class NetlinkSocket implements Disposable {
-  readonly #fd: number;
+  readonly #transport: Transport;
   #sequence = 0;
+  #closed = false;
   /** Exchanges follow one another: the socket has one queue of answers. */
   #tail: Promise<unknown> = Promise.resolve();
 
-  private constructor(fd: number) {
-    this.#fd = fd;
+  constructor(transport: Transport) {
+    this.#transport = transport;
   }
 
   /**
@@ -61,106 +59,174 @@ export class NetlinkSocket implements Disposable {
    * @throws {KernelError}
    */
   static open(namespace: NetworkNamespace, protocol: number): NetlinkSocket {
-    const fd = namespace.run(() => socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, protocol));
-    const on = Uint8Array.of(1, 0, 0, 0);
-    for (const option of [NETLINK_CAP_ACK, NETLINK_EXT_ACK, NETLINK_GET_STRICT_CHK]) {
-      setSocketOption(fd, SOL_NETLINK, option, on);
-    }
-    const timeout = Buffer.alloc(16);
-    timeout.writeBigInt64LE(BigInt(receiveTimeoutSeconds));
-    setSocketOption(fd, SOL_SOCKET, SO_RCVTIMEO, timeout);
-    return new NetlinkSocket(fd);
+    return new NetlinkSocket(openTransport(namespace, protocol, timeout));
   }
 
-  /** Sends changes and single questions in one message, and resolves to how each ended. The kernel goes on past a failure. */
+  /**
+   * Sends changes and single questions, many in one message, and resolves to how each ended. The kernel goes on past a
+   * failure.
+   *
+   * @throws {KernelError} when the kernel could not be asked, or its answer did not arrive: what was done then is not known.
+   */
   batch<T>(requests: readonly Request<T>[]): Promise<Outcome<T>[]> {
-    return this.#inTurn(() => this.#batch(requests));
+    return this.#inTurn(async () => {
+      const outcomes: Outcome<T>[] = [];
+      for (const part of partsOf(requests)) outcomes.push(...(await this.#batch(part)));
+      return outcomes;
+    });
   }
 
-  /** @throws {KernelError} */
+  /**
+   * Asks for a list. One that changed while the kernel told it, and may lack something or have it twice, is asked for again.
+   *
+   * @throws {KernelError} as {@link batch}.
+   */
   dump<T>(request: Request<T>): Promise<Outcome<T>> {
-    return this.#inTurn(() => this.#dump(request));
+    return this.#inTurn(async () => {
+      for (let attempt = 1; attempt <= dumpAttempts; attempt++) {
+        const { end, payloads, interrupted } = await this.#dump(request);
+        if (!interrupted || end.errno !== 0) return outcome(request, end, payloads);
+      }
+      const reason = `the list changed each of the ${dumpAttempts} times that it was read`;
+      return { ok: false, error: new KernelError(request.operation, EINTR, reason) };
+    });
   }
 
+  /** Exchanges that are under way are finished; none can be begun. */
   [Symbol.dispose](): void {
-    // Whoever disposes of a socket in use has given up on the answer, but the thread must not find another file there.
-    this.#tail = this.#tail.finally(() => close(this.#fd));
+    if (this.#closed) return;
+    this.#closed = true;
+    // A thread that works for a socket must not find another file under its number.
+    this.#tail = this.#tail.then(() => this.#transport[Symbol.dispose]());
   }
 
   #inTurn<T>(exchange: () => Promise<T>): Promise<T> {
+    if (this.#closed) return Promise.reject(new Error('the netlink socket is closed'));
     const result = this.#tail.then(exchange);
-    this.#tail = result.catch(() => {});
+    this.#tail = result.catch(() => this.#drain());
     return result;
   }
 
   async #batch<T>(requests: readonly Request<T>[]): Promise<Outcome<T>[]> {
-    const first = this.#sequence + 1;
-    await this.#send(requests);
-    const acknowledgements: (Acknowledgement | undefined)[] = requests.map(() => undefined);
+    const operations = requests.map(({ operation }) => operation);
+    const first = await this.#send(requests);
+    const ends: (Acknowledgement | undefined)[] = requests.map(() => undefined);
     const payloads: Buffer[][] = requests.map(() => []);
     let missing = requests.length;
-    while (missing > 0) {
-      for (const message of await this.#receive(requests[0]?.operation ?? 'netlink')) {
-        const index = message.sequence - first;
-        if (index < 0 || index >= requests.length) continue;
-        if (message.type !== NLMSG_ERROR) {
-          payloads[index]?.push(message.payload);
-        } else if (acknowledgements[index] === undefined) {
-          acknowledgements[index] = decodeAcknowledgement(message);
-          missing--;
-        }
-      }
+    for await (const { type, flags, sequence, payload } of this.#answers(operations, true)) {
+      const index = (sequence - first) >>> 0;
+      if (index >= requests.length) continue;
+      if (type >= NLMSG_MIN_TYPE) payloads[index]?.push(payload);
+      if (type !== NLMSG_ERROR || ends[index] !== undefined) continue;
+      ends[index] = decodeAcknowledgement({ type, flags, payload });
+      if (--missing === 0) break;
     }
-    exchanges.publish({ at: 'done', operations: requests.map(({ operation }) => operation) });
-    return requests.map((request, i) => outcome(request, acknowledgements[i], payloads[i] ?? []));
+    exchanges.publish({ at: 'done', operations });
+    return requests.map((request, i) => outcome(request, ends[i], payloads[i] ?? []));
   }
 
-  async #dump<T>(request: Request<T>): Promise<Outcome<T>> {
-    for (let attempt = 1; ; attempt++) {
-      await this.#send([request]);
-      const payloads: Buffer[] = [];
-      let end: Acknowledgement | undefined;
-      let interrupted = false;
-      while (end === undefined) {
-        for (const message of await this.#receive(request.operation)) {
-          if (message.sequence !== this.#sequence) continue;
-          interrupted ||= (message.flags & NLM_F_DUMP_INTR) !== 0;
-          if (message.type === NLMSG_DONE || message.type === NLMSG_ERROR) end = decodeAcknowledgement(message);
-          else payloads.push(message.payload);
-        }
-      }
-      // What was listed changed meanwhile, and something may be missing or there twice.
-      if (!interrupted || attempt === dumpAttempts) return outcome(request, end, payloads);
+  async #dump<T>(request: Request<T>): Promise<Dump> {
+    const first = await this.#send([request]);
+    const payloads: Buffer[] = [];
+    let interrupted = false;
+    for await (const { type, flags, sequence, payload } of this.#answers([request.operation], false)) {
+      if (sequence !== first) continue;
+      interrupted ||= (flags & NLM_F_DUMP_INTR) !== 0;
+      if (type >= NLMSG_MIN_TYPE) payloads.push(payload);
+      if (type !== NLMSG_DONE && type !== NLMSG_ERROR) continue;
+      return { end: decodeAcknowledgement({ type, flags, payload }), payloads, interrupted };
     }
+    throw new Error(`${request.operation}: the answers ended`);
   }
 
-  async #send(requests: readonly Request<unknown>[]): Promise<void> {
+  /** @returns The sequence number of the first; the others follow. */
+  async #send(requests: readonly Request<unknown>[]): Promise<number> {
     const operations = requests.map(({ operation }) => operation);
-    const messages = requests.map((request) => encodeMessage({ ...request, sequence: this.#nextSequence() }));
+    const first = (this.#sequence + 1) >>> 0;
+    const messages = requests.map(({ type, flags, payload }) => {
+      this.#sequence = (this.#sequence + 1) >>> 0;
+      return encodeMessage({ type, flags, sequence: this.#sequence, payload });
+    });
     exchanges.publish({ at: 'send', operations });
-    const sent = await sendOnThread(this.#fd, Buffer.concat(messages));
-    if (sent < 0) throw new KernelError(`${operations.join(', ')}: send to the kernel`, ENOBUFS);
+    try {
+      await this.#transport.send(Buffer.concat(messages));
+    } catch (error) {
+      throw refused(operations, error);
+    }
+    return first;
   }
 
-  /** Most answers are there when the request was sent; only the later parts of a long dump are worth a thread. */
-  async #receive(operation: string): Promise<Message[]> {
-    const length = receiveNow(this.#fd, sharedBuffer);
-    if (length !== undefined) return [...decodeMessages(Buffer.from(sharedBuffer.subarray(0, length)))];
-    const buffer = Buffer.alloc(receiveSize);
-    const waited = await receiveOnThread(this.#fd, buffer);
-    if (waited < 0) throw new KernelError(`${operation}: no answer from the kernel`, EIO);
-    return [...decodeMessages(buffer.subarray(0, waited))];
+  /**
+   * The messages that arrive, of whatever sequence number.
+   *
+   * @param ready The answers are there once the request was sent. Those to a dump are made while they are received, for
+   *   which the kernel may wait.
+   * @throws {KernelError} ETIMEDOUT when they do not end.
+   */
+  async *#answers(operations: readonly string[], ready: boolean): AsyncGenerator<Message> {
+    const deadline = performance.now() + timeout * 1000;
+    for (let received = 1; performance.now() < deadline; received++) {
+      let datagram: Buffer;
+      try {
+        const here = ready && received % mostAtOnce !== 0 ? this.#transport.receiveNow() : undefined;
+        datagram = here ?? (await this.#transport.receive());
+      } catch (error) {
+        if (isKernelError(error, 'EAGAIN')) break;
+        throw refused(operations, error);
+      }
+      yield* decodeMessages(datagram);
+    }
+    throw new KernelError(operations.join(', '), ETIMEDOUT, `no answer from the kernel within ${timeout} s`);
   }
 
-  #nextSequence(): number {
-    this.#sequence = (this.#sequence + 1) >>> 0;
-    return this.#sequence;
+  /** What an exchange that failed left behind must go: the kernel drops answers until a queue that was full is empty. */
+  #drain(): void {
+    for (let i = 0; i < mostAtOnce; i++) {
+      try {
+        if (this.#transport.receiveNow() === undefined) return;
+      } catch (error) {
+        // ENOBUFS is told once, before what there was room for.
+        if (!isKernelError(error)) throw error;
+      }
+    }
   }
+}
+
+interface Dump {
+  readonly end: Acknowledgement;
+  readonly payloads: readonly Buffer[];
+  readonly interrupted: boolean;
+}
+
+function* partsOf<T>(requests: readonly Request<T>[]): Generator<readonly Request<T>[]> {
+  let part: Request<T>[] = [];
+  let size = 0;
+  for (const request of requests) {
+    if (part.length === mostRequests || (part.length > 0 && size + request.payload.length > mostBytes)) {
+      yield part;
+      part = [];
+      size = 0;
+    }
+    part.push(request);
+    size += request.payload.length;
+  }
+  if (part.length > 0) yield part;
+}
+
+/** Names what was wanted in an error of the transport. */
+function refused(operations: readonly string[], error: unknown): unknown {
+  if (!isKernelError(error)) return error;
+  return new KernelError(operations.join(', '), error.errno, error.operation);
 }
 
 function outcome<T>(request: Request<T>, end: Acknowledgement | undefined, payloads: readonly Buffer[]): Outcome<T> {
   if (end !== undefined && end.errno !== 0) {
     return { ok: false, error: new KernelError(request.operation, end.errno, end.extack) };
   }
-  return { ok: true, value: request.decode(payloads) };
+  try {
+    return { ok: true, value: request.decode(payloads) };
+  } catch (error) {
+    if (!isKernelError(error)) throw error;
+    return { ok: false, error };
+  }
 }

@@ -1,0 +1,91 @@
+import { access, readdir, readlink } from 'node:fs/promises';
+import { basename, join } from 'node:path';
+
+/*
+ * What sysfs(5) says of hardware, by the names that devices have on their buses. It shows the interfaces of the network
+ * namespace that it was mounted in, which for a daemon on the node's network is the node's.
+ */
+
+export type Bus = 'pci' | 'auxiliary';
+
+/** Where sysfs is mounted; tests have trees of their own. */
+export const sysfsRoot = '/sys';
+
+/** Names of devices on each bus: Documentation/PCI/sysfs-pci.rst, Documentation/driver-api/auxiliary_bus.rst. */
+const deviceNames: Readonly<Record<Bus, RegExp>> = {
+  pci: /^[0-9a-f]{4,8}:[0-9a-f]{2}:[01][0-9a-f]\.[0-7]$/i,
+  auxiliary: /^\w[\w-]{0,63}\.\w[\w-]{0,63}\.\d{1,10}$/,
+};
+
+/** Whether a text can be a device's name on a bus, such as `0000:00:06.0` or `mlx5_core.sf.2`. It is safe in a path then. */
+export function isDeviceName(bus: Bus, text: string): boolean {
+  return deviceNames[bus].test(text);
+}
+
+/** Whether a text can be a device's path below /sys/devices, such as `/sys/devices/pci0000:00/0000:00:06.0`. */
+export function isDevicePath(text: string): boolean {
+  return /^\/sys\/devices(\/[\w:@+,-][\w:.@+,-]{0,254}){1,32}\/?$/.test(text);
+}
+
+/**
+ * The directory of a device on a bus.
+ *
+ * @throws {Error} when the name is none.
+ */
+export function deviceDirectory(bus: Bus, name: string, root: string = sysfsRoot): string {
+  if (!isDeviceName(bus, name)) throw new Error(`"${name}" is no name of a device on the ${bus} bus`);
+  return join(root, 'bus', bus, 'devices', bus === 'pci' ? name.toLowerCase() : name);
+}
+
+/**
+ * The directory of a path below /sys/devices.
+ *
+ * @throws {Error} when the path is none.
+ */
+export function deviceDirectoryAt(path: string, root: string = sysfsRoot): string {
+  if (!isDevicePath(path)) throw new Error(`"${path}" is no path of a device below /sys/devices`);
+  return join(root, path.slice('/sys'.length));
+}
+
+export function hasDevice(bus: Bus, name: string, root: string = sysfsRoot): Promise<boolean> {
+  return access(deviceDirectory(bus, name, root)).then(
+    () => true,
+    () => false,
+  );
+}
+
+/** The driver that a device on a bus is bound to, such as `ena` or `vfio-pci`; undefined while it has none. */
+export async function driverOf(bus: Bus, name: string, root: string = sysfsRoot): Promise<string | undefined> {
+  try {
+    return basename(await readlink(join(deviceDirectory(bus, name, root), 'driver')));
+  } catch (error) {
+    if (isMissing(error)) return undefined;
+    throw error;
+  }
+}
+
+/**
+ * The network interfaces of a device, in order. Those of a virtio device on the PCI bus are one level below it.
+ *
+ * @param directory Of {@link deviceDirectory} or {@link deviceDirectoryAt}.
+ * @returns None when there is no such device, too.
+ */
+export async function interfacesOf(directory: string): Promise<readonly string[]> {
+  const own = await namesIn(join(directory, 'net'));
+  if (own.length > 0) return own;
+  const [virtio] = (await namesIn(directory)).filter((name) => /^virtio\d+$/.test(name));
+  return virtio === undefined ? [] : namesIn(join(directory, virtio, 'net'));
+}
+
+async function namesIn(directory: string): Promise<readonly string[]> {
+  try {
+    return (await readdir(directory)).sort();
+  } catch (error) {
+    if (isMissing(error)) return [];
+    throw error;
+  }
+}
+
+function isMissing(error: unknown): boolean {
+  return error instanceof Error && 'code' in error && (error.code === 'ENOENT' || error.code === 'ENOTDIR');
+}
