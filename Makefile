@@ -11,7 +11,16 @@ node_modules: package-lock.json
 	npm install --no-save --no-audit --no-fund --loglevel=error
 	touch $@
 
-test: node_modules ## all tests
-	node --test $$(find test -name '*.test.ts' -not -path 'test/vm/*')
+# Debian packages, of which only what is missing is fetched: those for the machine are installed, the others unpacked in build.
+setup: node_modules ## get all that the other targets need: they do so themselves
+	node tools/get.ts gcc libc6-dev ip nft kubectl modprobe xz qemu-system-x86_64 \
+		kernel busybox-static go-plugins-1.1 go-plugins-1.9
 
-.PHONY: help test
+# Two files at once, on two cores too: the tests in the VM, which take longest, come first and go on beside the others.
+test: setup ## all tests, those in the test VM included
+	node --test --test-concurrency=2 test/vm/*.test.ts $$(find test -name '*.test.ts' -not -path 'test/vm/*')
+
+vm: setup ## only the tests in the test VM
+	node --test test/vm/*.test.ts
+
+.PHONY: help setup test vm
