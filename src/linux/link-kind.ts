@@ -39,8 +39,11 @@ const IFLA_VXLAN_PORT = 15;
 const IFLA_VXLAN_GROUP6 = 16;
 const IFLA_VXLAN_LOCAL6 = 17;
 
-/** The other end of a new veth. It cannot be up from the start: the kernel refuses while it has no peer yet (veth_open). */
-export type VethPeer = Omit<LinkSettings, 'up'> & { readonly name: string };
+/**
+ * The other end of a new veth. It cannot be up from the start: the kernel refuses while it has no peer yet (veth_open).
+ * Nor can it be a port: the kernel makes it without a look at its master (veth_newlink).
+ */
+export type VethPeer = Omit<LinkSettings, 'up' | 'master' | 'parent'> & { readonly name: string };
 
 export type LinkKind =
   | { readonly type: 'veth'; readonly peer?: VethPeer }

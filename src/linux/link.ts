@@ -86,7 +86,6 @@ export interface LinkSettings {
   /** Index of the bridge or VRF to join; 0 leaves it. */
   readonly master?: number | undefined;
   readonly txQueueLength?: number | undefined;
-  readonly alias?: string | undefined;
 }
 
 export interface NewLink extends LinkSettings {
@@ -96,6 +95,8 @@ export interface NewLink extends LinkSettings {
 
 export interface LinkChanges extends Omit<LinkSettings, 'parent'> {
   readonly name?: string | undefined;
+  /** A text for people, up to 255 bytes. The kernel takes none for a new link (rtnl_create_link). */
+  readonly alias?: string | undefined;
   readonly promiscuous?: boolean | undefined;
   readonly allMulticast?: boolean | undefined;
 }
@@ -131,7 +132,7 @@ export const links = {
    * what was done before one step failed stays done.
    */
   change(index: number, changes: LinkChanges): Request<void> {
-    const { name, up, promiscuous, allMulticast } = changes;
+    const { name, alias, up, promiscuous, allMulticast } = changes;
     const bits: readonly (readonly [boolean | undefined, number])[] = [
       [up, IFF_UP],
       [promiscuous, IFF_PROMISC],
@@ -142,6 +143,7 @@ export const links = {
     return change(describe(index, changes), RTM_NEWLINK, 0, [
       header(index, value, mask),
       ...(name === undefined ? [] : [text(IFLA_IFNAME, name)]),
+      ...(alias === undefined ? [] : [text(IFLA_IFALIAS, alias)]),
       ...settings(changes),
     ]);
   },
@@ -189,7 +191,6 @@ function settings(link: LinkSettings): Attribute[] {
   if (link.mac !== undefined) attributes.push(bytes(IFLA_ADDRESS, encodeMac(link.mac)));
   if (link.master !== undefined) attributes.push(u32(IFLA_MASTER, link.master));
   if (link.txQueueLength !== undefined) attributes.push(u32(IFLA_TXQLEN, link.txQueueLength));
-  if (link.alias !== undefined) attributes.push(text(IFLA_IFALIAS, link.alias));
   return attributes;
 }
 
