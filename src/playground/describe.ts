@@ -31,10 +31,10 @@ function age(event: KubernetesObject, now: number): string {
   return count > 1 ? `${last} (x${count} over ${humanDuration(first)})` : last;
 }
 
-/** Columns under their names and dashes, two spaces apart. */
+/** Columns under their names and at least four dashes, two spaces apart, as kubectl has them. */
 export function table(names: readonly string[], rows: readonly (readonly string[])[]): string[] {
   const printable = rows.map((row) => row.map(printableText));
-  const all = [names, names.map((name) => '-'.repeat(name.length)), ...printable];
+  const all = [names, names.map((name) => '-'.repeat(Math.max(4, name.length))), ...printable];
   const widths = names.map((_, column) => Math.max(...all.map((row) => row[column]?.length ?? 0)));
   return all.map((row) =>
     row

@@ -61,6 +61,11 @@ export class Kubelet implements AsyncDisposable {
     return this.#states.get(uid);
   }
 
+  /** Those that are up, in the order in which they were made. */
+  sandboxes(): Sandbox[] {
+    return [...this.#states.values()].flatMap((state) => (state.phase === 'running' ? state.sandbox : []));
+  }
+
   /**
    * Removes all sandboxes.
    *

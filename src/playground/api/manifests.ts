@@ -1,10 +1,11 @@
 import { readFile } from 'node:fs/promises';
-import { type Document, parseAllDocuments } from 'yaml';
+import type { Document } from 'yaml';
 import { z } from 'zod';
 import { messageOf } from '../../kubernetes/error.ts';
 import { issuesOf } from '../../kubernetes/issues.ts';
 import { type KubernetesObject, objectSchema } from './object.ts';
 import { groupVersion, isName, resourceOf, resources } from './resources.ts';
+import { parseYaml } from './yaml.ts';
 
 const listSchema = z.object({ kind: z.literal('List'), items: z.array(z.json()) });
 
@@ -30,7 +31,7 @@ export function parseManifests(text: string, file: string): KubernetesObject[] {
 }
 
 function manifestsOf(text: string, file: string): Manifest[] {
-  return [...parseAllDocuments(text)].flatMap((document, index) => {
+  return parseYaml(text).flatMap((document, index) => {
     const where = `${file}, document ${index + 1}`;
     const value = contentOf(document, where);
     // Two separators in a row, or a comment alone.

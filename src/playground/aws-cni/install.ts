@@ -19,10 +19,11 @@ export async function installAwsCni({ binDir, confDir, dataDir }: InstallOptions
   const main = join(import.meta.dirname, 'main.ts');
   const script = `#!/bin/sh\nexec ${[process.execPath, main, dataDir].map(quoted).join(' ')}\n`;
   await writeFile(join(binDir, 'aws-cni'), script, { mode: 0o755 });
-  await writeFile(join(confDir, '10-aws.conflist'), `${JSON.stringify(conflist, undefined, 2)}\n`);
+  await writeFile(join(confDir, '10-aws.conflist'), `${JSON.stringify(awsCniConflist, undefined, 2)}\n`);
 }
 
-const conflist = {
+/** What Amazon's installer writes, but for what it chains behind. */
+export const awsCniConflist = {
   cniVersion: '0.4.0',
   name: 'aws-cni',
   disableCheck: true,
