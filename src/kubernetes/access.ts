@@ -4,41 +4,43 @@ import { join } from 'node:path';
 import { ExecCredentials } from './exec-credentials.ts';
 import { type Connection, connectionOf, requirePem, requireToken } from './kubeconfig.ts';
 
-/** Service-account credentials are replaced about every hour, per-node certificates every few minutes. */
-const freshFor = 30_000;
-
 const serviceAccount = '/var/run/secrets/kubernetes.io/serviceaccount';
+
+export interface AccessOptions {
+  /** Where it comes from, for messages. */
+  readonly origin: string;
+  /** Reads all there is to read. */
+  readonly load: () => Promise<Connection>;
+  /** Called when what was read has been refused. */
+  readonly forget?: () => void;
+  /**
+   * Milliseconds after which it is read again, 30 s unless told: service-account credentials are replaced about every
+   * hour, per-node certificates every few minutes.
+   */
+  readonly freshFor?: number;
+}
 
 /**
  * The way to the API server, with credentials that change while we run. Everything is read again every half minute and
  * after a 401; when that fails (a file in the midst of being replaced), the last state is used that was not refused.
  */
 export class Access {
-  /** Where it comes from, for messages. */
-  readonly origin: string;
-  readonly #load: () => Promise<Connection>;
-  readonly #forget: () => void;
+  readonly #options: AccessOptions;
   #current: { readonly connection: Connection; readonly at: number } | undefined;
   #loading: Promise<Connection> | undefined;
 
-  /**
-   * @param load Reads all there is to read.
-   * @param forget Called when what was read has been refused.
-   */
-  constructor(origin: string, load: () => Promise<Connection>, forget: () => void = () => {}) {
-    this.origin = origin;
-    this.#load = load;
-    this.#forget = forget;
+  constructor(options: AccessOptions) {
+    this.#options = options;
   }
 
   /** From a kubeconfig file, its current context. */
   static kubeconfig(file: string): Access {
     const commands = new ExecCredentials();
-    return new Access(
-      `kubeconfig ${file}`,
-      () => connectionOf(file, commands),
-      () => commands.forget(),
-    );
+    return new Access({
+      origin: `kubeconfig ${file}`,
+      load: () => connectionOf(file, commands),
+      forget: () => commands.forget(),
+    });
   }
 
   /**
@@ -47,7 +49,14 @@ export class Access {
    * @param directory Where the service account is mounted.
    */
   static inCluster(environment: NodeJS.ProcessEnv = process.env, directory: string = serviceAccount): Access {
-    return new Access(`service account in ${directory}`, () => inClusterConnection(environment, directory));
+    return new Access({
+      origin: `service account in ${directory}`,
+      load: () => inClusterConnection(environment, directory),
+    });
+  }
+
+  get origin(): string {
+    return this.#options.origin;
   }
 
   /**
@@ -56,6 +65,7 @@ export class Access {
    * @throws {Error} when there is nothing to use: which file, which key, what was expected.
    */
   async connection(): Promise<Connection> {
+    const { freshFor = 30_000 } = this.#options;
     if (this.#current !== undefined && performance.now() - this.#current.at < freshFor) return this.#current.connection;
     this.#loading ??= this.#reload().finally(() => {
       this.#loading = undefined;
@@ -66,13 +76,13 @@ export class Access {
   /** The server refused the credentials: all is read again before the next request, unless it was meanwhile. */
   expire(refused: Connection): void {
     if (this.#current?.connection !== refused) return;
-    this.#forget();
+    this.#options.forget?.();
     this.#current = undefined;
   }
 
   async #reload(): Promise<Connection> {
     try {
-      const connection = await this.#load();
+      const connection = await this.#options.load();
       this.#current = { connection, at: performance.now() };
       return connection;
     } catch (error) {

@@ -1,8 +1,6 @@
-import { mkdtemp, rm, writeFile } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Access } from '../../src/kubernetes/access.ts';
+import { Client } from '../../src/kubernetes/client.ts';
 import { Cluster } from '../../src/kubernetes/cluster.ts';
 import type { Log } from '../../src/kubernetes/log.ts';
 import type { WatchTimings } from '../../src/kubernetes/watch.ts';
@@ -13,6 +11,28 @@ export const silent: Log = { debug() {}, info() {}, warn() {}, error() {} };
 /** Retries at once: tests wait for what happens, not for time to pass. */
 export const quick: Partial<WatchTimings> = { firstRetry: 1, slowestRetry: 20 };
 
+/** The way to an embedded API. */
+export function accessTo(api: Api): Access {
+  return new Access({
+    origin: 'test',
+    load: () => Promise.resolve({ server: new URL(api.url), tls: {}, headers: {} }),
+  });
+}
+
+/** An embedded API and a client of it. */
+export async function apiWithClient(options: ApiOptions = {}) {
+  const api = await startApi(options);
+  const client = new Client(accessTo(api));
+  return {
+    api,
+    client,
+    async [Symbol.asyncDispose]() {
+      client[Symbol.dispose]();
+      await api.close();
+    },
+  };
+}
+
 export interface Playground extends AsyncDisposable {
   readonly api: Api;
   readonly cluster: Cluster;
@@ -21,18 +41,18 @@ export interface Playground extends AsyncDisposable {
 /** An embedded API and a cluster that looks at it. */
 export async function playground(options: ApiOptions = {}, timings: Partial<WatchTimings> = {}): Promise<Playground> {
   const api = await startApi(options);
-  const directory = await mkdtemp(join(tmpdir(), 'plx-kubernetes-'));
-  const file = join(directory, 'kubeconfig');
-  await writeFile(file, api.kubeconfig());
-  const access = Access.kubeconfig(file);
-  const cluster = new Cluster({ access, nodeName: 'node-1', log: silent, timings: { ...quick, ...timings } });
+  const cluster = new Cluster({
+    access: accessTo(api),
+    nodeName: 'node-1',
+    log: silent,
+    timings: { ...quick, ...timings },
+  });
   return {
     api,
     cluster,
     async [Symbol.asyncDispose]() {
       await cluster.close();
       await api.close();
-      await rm(directory, { recursive: true });
     },
   };
 }
