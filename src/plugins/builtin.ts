@@ -1,6 +1,9 @@
 import type { Plugin } from '../cni/plugin.ts';
 import { hostLocal } from './host-local.ts';
+import { ipvlan } from './ipvlan.ts';
+import { loopback } from './loopback.ts';
 import { macvlan } from './macvlan.ts';
+import { staticIpam } from './static.ts';
 
 /** Every plugin that runs in this process. */
-export const builtinPlugins: readonly Plugin[] = [macvlan, hostLocal];
+export const builtinPlugins: readonly Plugin[] = [loopback, ipvlan, macvlan, hostLocal, staticIpam];

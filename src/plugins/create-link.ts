@@ -43,7 +43,8 @@ export async function createInContainer(
   return container.link(link.name);
 }
 
-async function refuseTakenName({ netlink, namespace }: Container, name: string): Promise<void> {
+/** @throws {CniError} when the container has an interface of that name. */
+export async function refuseTakenName({ netlink, namespace }: Container, name: string): Promise<void> {
   const [found] = await netlink.settle(links.get({ name }));
   if (found?.ok !== true) return;
   throw new CniError(
@@ -70,7 +71,8 @@ async function createAndRename(home: Pick<Home, 'netlink'>, container: Container
   }
 }
 
-function creationFailure({ kind, name }: Pick<NewLink, 'kind' | 'name'>, error: unknown): unknown {
+/** What to throw where the kernel did not make an interface: with the remedy, for what is known. */
+export function creationFailure({ kind, name }: Pick<NewLink, 'kind' | 'name'>, error: unknown): unknown {
   if (!isKernelError(error)) return error;
   const remedies: Readonly<Record<string, string>> = {
     EOPNOTSUPP: `the node's kernel has no ${kind.type}: load its module, modprobe ${kind.type}`,

@@ -7,6 +7,9 @@ export const address = textOf(parseIP, 'an IP address');
 /** An address with its prefix's length. */
 export const prefix = textOf(parsePrefix, 'a prefix such as 10.0.0.0/24');
 
+/** An interface's address, which says what else is on its link. */
+export const addressAndPrefix = textOf(parsePrefix, 'an address with its prefix, such as 10.0.0.5/24');
+
 /** An address where a prefix's length may follow and is ignored, as in `runtimeConfig.ips`. */
 export const addressOrPrefix = textOf(
   (text) => (text.includes('/') ? parsePrefix(text).ip : parseIP(text)),

@@ -24,7 +24,30 @@ const ipamSchema = z.object({ ipam: interfacePluginKeys.ipam });
  */
 export async function addIpam(call: PluginCall): Promise<Result | undefined> {
   const config = delegateConfig(call.config);
-  if (config === undefined) return undefined;
+  return config && reserve(call, config);
+}
+
+/**
+ * {@link addIpam} for an interface that must have an address.
+ *
+ * @throws {CniError} and 7 where the network has no IPAM.
+ */
+export async function addRequiredIpam(call: PluginCall): Promise<Result> {
+  return reserve(call, requireIpam(call.config));
+}
+
+/** @throws {CniError} 7 where the network has no IPAM. */
+export function requireIpam(config: PluginConfig): PluginConfig {
+  const delegate = delegateConfig(config);
+  if (delegate !== undefined) return delegate;
+  throw new CniError(
+    ErrorCode.InvalidNetworkConfig,
+    `network "${config.name}": ipam.type: expected the name of an IPAM plugin, found nothing`,
+    `an interface of plugin "${config.type}" must have an address: add an ipam such as host-local or static`,
+  );
+}
+
+async function reserve(call: PluginCall, config: PluginConfig): Promise<Result> {
   const result = await call.plugins.add(config, call.attachment);
   if (result.ips.length > 0) return result;
   await call.plugins.delete(config, call.attachment);

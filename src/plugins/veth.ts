@@ -1,0 +1,79 @@
+import { randomBytes } from 'node:crypto';
+import type { Result } from '../cni/result.ts';
+import { isKernelError } from '../linux/errors.ts';
+import { type Link, links } from '../linux/link.ts';
+import { NetworkNamespace } from '../linux/namespace.ts';
+import type { Rtnetlink } from '../linux/rtnetlink.ts';
+import { writeSysctlIfAny } from '../linux/sysctl.ts';
+import type { Container } from './container-interface.ts';
+import { creationFailure, refuseTakenName } from './create-link.ts';
+
+/** Of four random bytes each: that so many names are taken means that something else is wrong. */
+const maxNames = 10;
+
+/** A cable between a container and the node. */
+export interface VethPair {
+  readonly inContainer: Link;
+  /** `veth` and 8 hexadecimal digits, up. */
+  readonly onNode: Link;
+}
+
+export interface VethSettings {
+  /** The name in the container. */
+  readonly name: string;
+  /** Of both ends; 0 for the kernel's 1500. */
+  readonly mtu?: number | undefined;
+  /** The container's end's. */
+  readonly mac?: string | undefined;
+}
+
+/**
+ * Makes a veth with one end in a container and the other on the node. It goes, both ends, with either of them.
+ *
+ * @param node The node's routing socket.
+ * @throws {CniError} when the container has an interface of that name, or the kernel refuses; nothing is made then.
+ */
+export async function createVeth(container: Container, node: Rtnetlink, settings: VethSettings): Promise<VethPair> {
+  const peer = await createPair(container, settings);
+  await using undo = new AsyncDisposableStack();
+  undo.defer(() => container.removeLink(settings.name));
+  const [found] = await node.run(links.get({ name: peer }));
+  // The node sends what belongs to the container, and takes no routes from it.
+  await writeSysctlIfAny(NetworkNamespace.host(), 0, 'ipv6', 'conf', peer, 'accept_ra');
+  const [, onNode] = await node.run(links.change(found.index, { up: true }), links.get({ index: found.index }));
+  const inContainer = await container.link(settings.name);
+  undo.move();
+  return { inContainer, onNode };
+}
+
+/** @returns The name of the node's end. */
+async function createPair(container: Container, { name, mtu, mac }: VethSettings): Promise<string> {
+  const namespace = NetworkNamespace.host().fd;
+  for (let names = 1; ; names++) {
+    const peer = { name: `veth${randomBytes(4).toString('hex')}`, mtu: mtu || undefined, namespace };
+    const kind = { type: 'veth', peer } as const;
+    try {
+      await container.netlink.run(links.create({ name, mtu: mtu || undefined, mac, kind }));
+      return peer.name;
+    } catch (error) {
+      if (!isKernelError(error, 'EEXIST') || names === maxNames) throw creationFailure({ kind, name }, error);
+      await refuseTakenName(container, name);
+    }
+  }
+}
+
+/**
+ * Removes the node's ends of an attachment's veths where the container's namespace is gone: the kernel takes them down
+ * some time after it, and until then the routes to them are in the way of the next container with the same address.
+ *
+ * @param result Of the ADD. Only a veth that still has the MAC address in it is removed.
+ */
+export async function removeNodeEnds(node: Rtnetlink, result: Pick<Result, 'interfaces'>): Promise<void> {
+  const ends = result.interfaces.filter(({ sandbox }) => sandbox === undefined || sandbox === '');
+  for (const { name, mac } of ends) {
+    const [found] = await node.settle(links.get({ name }));
+    if (found?.ok !== true || found.value.kind !== 'veth' || found.value.mac !== mac?.toLowerCase()) continue;
+    const [outcome] = await node.settle(links.delete({ index: found.value.index }));
+    if (outcome?.ok === false && outcome.error.code !== 'ENODEV') throw outcome.error;
+  }
+}
