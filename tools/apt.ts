@@ -154,7 +154,13 @@ async function sourcesOf(origin: Origin, codename: string): Promise<string> {
 async function machineSources(codename: string): Promise<MachineSource[]> {
   const suites = [codename, `${codename}-updates`, `${codename}-security`];
   const format = '$(REPO_URI) $(RELEASE) $(COMPONENT)';
-  const targets = await run('apt-get', ['indextargets', '--format', format, 'Created-By: Packages']);
+  const targets = await run('apt-get', [
+    'indextargets',
+    '--no-release-info',
+    '--format',
+    format,
+    'Created-By: Packages',
+  ]);
   const lines = new Set(targets.toString().trim().split('\n'));
   return [...lines].flatMap((line) => {
     const [uri = '', suite = '', component] = line.split(' ');
