@@ -45,13 +45,14 @@ export type Outcome<T> = { readonly ok: true; readonly value: T } | { readonly o
  */
 export class NetlinkSocket implements Disposable {
   readonly #transport: Transport;
-  #sequence = 0;
+  #sequence: number;
   #closed = false;
   /** Exchanges follow one another: the socket has one queue of answers. */
   #tail: Promise<unknown> = Promise.resolve();
 
-  constructor(transport: Transport) {
+  constructor(transport: Transport, sequence = 0) {
     this.#transport = transport;
+    this.#sequence = sequence;
   }
 
   /**
