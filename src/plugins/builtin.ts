@@ -1,4 +1,5 @@
 import type { Plugin } from '../cni/plugin.ts';
+import { hostDevice } from './host-device.ts';
 import { hostLocal } from './host-local.ts';
 import { ipvlan } from './ipvlan.ts';
 import { loopback } from './loopback.ts';
@@ -6,4 +7,4 @@ import { macvlan } from './macvlan.ts';
 import { staticIpam } from './static.ts';
 
 /** Every plugin that runs in this process. */
-export const builtinPlugins: readonly Plugin[] = [loopback, ipvlan, macvlan, hostLocal, staticIpam];
+export const builtinPlugins: readonly Plugin[] = [loopback, ipvlan, macvlan, hostDevice, hostLocal, staticIpam];

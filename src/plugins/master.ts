@@ -44,7 +44,7 @@ async function defaultRouteInterface(netlink: Rtnetlink, place: string): Promise
 }
 
 /** The interfaces that could be meant: neither loopback nor the host's ends of pods' veths. */
-async function listInterfaces(netlink: Rtnetlink): Promise<string> {
+export async function listInterfaces(netlink: Rtnetlink): Promise<string> {
   const [all] = await netlink.run(links.list());
   const names = all.filter(({ flags, kind }) => !flags.loopback && kind !== 'veth').map((link) => link.name);
   if (names.length === 0) return 'no interface that could be one';
