@@ -1,4 +1,4 @@
-import { readdir, readFile, writeFile } from 'node:fs/promises';
+import { readdir, readFile, symlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { gunzip, zstdDecompress } from 'node:zlib';
@@ -11,7 +11,7 @@ export interface Kernel {
   readonly release: string;
   /** What a virtual machine boots. */
   readonly image: string;
-  /** The directory that is /lib on a machine with this kernel: modprobe --dirname takes the one above it. */
+  /** Where it was unpacked: what modprobe takes as --dirname. */
   readonly root: string;
   /** Its modules, with the indexes that modprobe needs. */
   readonly modules: string;
@@ -49,6 +49,8 @@ async function releaseIn(root: string): Promise<string> {
 }
 
 async function prepare(root: string): Promise<void> {
+  // From trixie on, /lib is a link on every machine, which packages no longer fill.
+  if (!(await isThere(join(root, 'lib')))) await symlink('usr/lib', join(root, 'lib'));
   const release = await releaseIn(root);
   await run('depmod', ['--basedir', root, release]);
   const image = await decompressed(await readFile(join(root, `boot/vmlinuz-${release}`)));
