@@ -16,6 +16,14 @@ setup: node_modules ## get all that the other targets need: they do so themselve
 	node tools/get.ts gcc libc6-dev ip nft kubectl modprobe xz qemu-system-x86_64 \
 		kernel busybox-static go-plugins-1.1 go-plugins-1.9
 
+# In build/plexus.
+shim: node_modules ## build the CNI binary, which container runtimes execute
+	node tools/get.ts gcc libc6-dev
+	$(MAKE) --no-print-directory -C shim
+
+demo: shim ## the walk-through: a pod with a second interface, from its manifests to what kubectl and ip show
+	node tools/demo.ts
+
 # Two files at once, on two cores too: the tests in the VM, which take longest, come first and go on beside the others.
 test: setup ## all tests, those in the test VM included
 	node --test --test-concurrency=2 test/vm/*.test.ts $$(find test -name '*.test.ts' -not -path 'test/vm/*')
@@ -23,4 +31,4 @@ test: setup ## all tests, those in the test VM included
 vm: setup ## only the tests in the test VM
 	node --test test/vm/*.test.ts
 
-.PHONY: help setup test vm
+.PHONY: help setup shim demo test vm

@@ -17,7 +17,10 @@ export interface InstallOptions {
  */
 export async function installAwsCni({ binDir, confDir, dataDir }: InstallOptions): Promise<void> {
   const main = join(import.meta.dirname, 'main.ts');
-  const script = `#!/bin/sh\nexec ${[process.execPath, main, dataDir].map(quoted).join(' ')}\n`;
+  // Compiled once, it starts in a third of the time.
+  const compiled = join(import.meta.dirname, '../../../node_modules/.cache/plexus');
+  const command = [process.execPath, main, dataDir].map(quoted).join(' ');
+  const script = `#!/bin/sh\nexport NODE_COMPILE_CACHE=${quoted(compiled)}\nexec ${command}\n`;
   await writeFile(join(binDir, 'aws-cni'), script, { mode: 0o755 });
   await writeFile(join(confDir, '10-aws.conflist'), `${JSON.stringify(awsCniConflist, undefined, 2)}\n`);
 }
