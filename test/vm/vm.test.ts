@@ -9,6 +9,8 @@ import { runInMachine } from './machine.ts';
 
 /** Milliseconds for one test in the VM: with it a test that hangs is named, which the limit on all of them cannot do. */
 const testLimit = 120_000;
+/** Milliseconds for all of them. */
+const runLimit = 480_000;
 
 interface GuestTest extends GuestResult {
   readonly children: readonly GuestTest[];
@@ -22,6 +24,7 @@ test('in the test VM', async (t) => {
     command: ['node', '--test', `--test-reporter=${reporter}`, `--test-timeout=${testLimit}`, ...files.toSorted()],
     onStdout: (chunk) => events.write(chunk),
     onStderr: (chunk) => process.stderr.write(chunk),
+    runLimit,
   }).finally(() => events.end());
   // A machine that fails does so after everything that it said before is reported.
   const [seen, end] = await Promise.allSettled([follow(t, events), run]);
