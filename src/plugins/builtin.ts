@@ -4,7 +4,8 @@ import { hostLocal } from './host-local.ts';
 import { ipvlan } from './ipvlan.ts';
 import { loopback } from './loopback.ts';
 import { macvlan } from './macvlan.ts';
+import { ptp } from './ptp.ts';
 import { staticIpam } from './static.ts';
 
 /** Every plugin that runs in this process. */
-export const builtinPlugins: readonly Plugin[] = [loopback, ipvlan, macvlan, hostDevice, hostLocal, staticIpam];
+export const builtinPlugins: readonly Plugin[] = [loopback, ipvlan, macvlan, ptp, hostDevice, hostLocal, staticIpam];

@@ -118,23 +118,31 @@ export async function announceAddresses({ namespace }: Container, name: string):
 export async function configureInterface(
   container: Container,
   { name, index }: Pick<Link, 'name' | 'index'>,
-  { ips, routes: wanted }: Pick<Result, 'ips' | 'routes'>,
+  result: Pick<Result, 'ips' | 'routes'>,
 ): Promise<void> {
-  const prefixes = ips.map(({ address }) => parsePrefix(address));
+  const prefixes = result.ips.map(({ address }) => parsePrefix(address));
   if (prefixes.some(({ ip }) => ip.family === 6)) await enableIPv6(container, name);
-  const gateways = gatewaysOf(ips);
   const requests = [...prefixes.map((address) => addresses.add({ index, address })), links.change(index, { up: true })];
-  const ways = wanted.map((route) => routes.add(routeOf(route, index, gateways)));
-  if (gateways[6] === undefined) {
-    await run(container, name, [...requests, ...ways]);
+  const ways = routeRequests(index, result);
+  if (gatewaysOf(result.ips)[6] === undefined) {
+    await configure(container, name, [...requests, ...ways]);
   } else {
-    await run(container, name, requests);
+    await configure(container, name, requests);
     await settle(container, name, index);
-    await run(container, name, ways);
+    await configure(container, name, ways);
   }
 }
 
-async function run({ netlink }: Container, name: string, requests: readonly Request<void>[]): Promise<void> {
+/**
+ * Sends requests that are about one interface.
+ *
+ * @throws {CniError} naming the interface and what the kernel did not take.
+ */
+export async function configure(
+  { netlink }: Pick<Container, 'netlink'>,
+  name: string,
+  requests: readonly Request<void>[],
+): Promise<void> {
   const outcomes = await netlink.settle(...requests);
   const failed = outcomes.find((outcome) => !outcome.ok);
   if (failed?.ok === false) {
@@ -144,7 +152,7 @@ async function run({ netlink }: Container, name: string, requests: readonly Requ
 }
 
 /** Container runtimes turn IPv6 off where the cluster has none; a network that has it needs it. */
-async function enableIPv6({ namespace }: Container, name: string): Promise<void> {
+export async function enableIPv6({ namespace }: Container, name: string): Promise<void> {
   await Promise.all(['lo', name].map((each) => writeSysctl(namespace, 0, 'ipv6', 'conf', each, 'disable_ipv6'))).catch(
     (error: unknown) => {
       const reason = error instanceof Error ? error.message : String(error);
@@ -185,6 +193,12 @@ interface Gateways {
 function gatewaysOf(ips: readonly ResultIP[]): Gateways {
   const all = ips.flatMap(({ gateway }) => (gateway === undefined ? [] : [parseIP(gateway)]));
   return { 4: all.find(({ family }) => family === 4), 6: all.find(({ family }) => family === 6) };
+}
+
+/** What gives the interface with that index the routes of a result. */
+export function routeRequests(index: number, result: Pick<Result, 'ips' | 'routes'>): readonly Request<void>[] {
+  const gateways = gatewaysOf(result.ips);
+  return result.routes.map((route) => routes.add(routeOf(route, index, gateways)));
 }
 
 /** A route that names no gateway goes through the first of its family, unless its destination is said to be on the link. */
