@@ -1,0 +1,137 @@
+import { type ChildProcess, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join, resolve } from 'node:path';
+import type { JsonObject } from '../../src/cni/json.ts';
+import { playground } from '../kubernetes/playground.ts';
+import { network, pod } from '../playground-api/manifests.ts';
+import { ip } from '../plugins/support.ts';
+import { buildShim } from '../support/shim.ts';
+
+const root = resolve(import.meta.dirname, '../..');
+
+/** A node with one pod that asks for a second network, whose daemon can be killed at any step. */
+export interface CrashingNode extends AsyncDisposable {
+  /** Starts the daemon, and waits until it answers. @param killAt The step at which it ends. */
+  start(killAt?: number): Promise<void>;
+  /** Ends the daemon in an orderly way, if it still runs. */
+  stop(): Promise<void>;
+  /** Whether the daemon has ended by itself. */
+  readonly killed: boolean;
+  /** One call of the runtime, through the shim. */
+  call(command: 'ADD' | 'DEL', netns: string): Promise<{ readonly status: number | null; readonly stdout: string }>;
+  /** Whether the journal has the whole ADD, so that only its answer was lost. */
+  isComplete(): Promise<boolean>;
+  /** All that an ADD may hold: the pod's interfaces, addresses given away, entries of the journal. */
+  held(netns: string): Promise<{ links: unknown[]; reserved: string[]; journal: string[] }>;
+}
+
+export async function crashingNode(): Promise<CrashingNode> {
+  const shim = await buildShim();
+  const directory = await mkdtemp(join(tmpdir(), 'plx-crash-'));
+  const dataDir = join(directory, 'networks');
+  const ipam = { type: 'host-local', dataDir };
+  const second = { cniVersion: '0.3.1', type: 'macvlan', master: 'ens6', ipam: { ...ipam, subnet: '10.1.0.0/24' } };
+  const kubernetes = await playground({
+    objects: [
+      pod('app', { annotations: { 'k8s.v1.cni.cncf.io/networks': 'net-a' } }),
+      network('net-a', JSON.stringify(second)),
+    ],
+  });
+  const file = (name: string) => join(directory, name);
+  const write = (name: string, content: JsonObject) => writeFile(file(name), JSON.stringify(content));
+  await writeFile(file('kubeconfig'), kubernetes.api.kubeconfig());
+  await write('10-default.conflist', {
+    cniVersion: '1.1.0',
+    name: 'cluster-net',
+    plugins: [{ type: 'macvlan', master: 'ens5', ipam: { ...ipam, subnet: '10.244.0.0/24' } }],
+  });
+  await write('daemon.json', {
+    socketDir: file('run'),
+    stateDir: file('state'),
+    kubeconfig: file('kubeconfig'),
+    nodeName: 'node-1',
+    metricsPort: 0,
+    clusterNetwork: file('10-default.conflist'),
+  });
+  const configuration = { cniVersion: '1.1.0', name: 'plexus', type: 'plexus', socketDir: file('run') };
+
+  let daemon: ChildProcess | undefined;
+  const hasEnded = () => daemon === undefined || daemon.exitCode !== null || daemon.signalCode !== null;
+  const stop = async (): Promise<void> => {
+    if (daemon === undefined || hasEnded()) return;
+    daemon.kill('SIGTERM');
+    await once(daemon, 'exit');
+  };
+  return {
+    get killed() {
+      return daemon?.signalCode === 'SIGKILL';
+    },
+
+    async start(killAt = 0) {
+      const main = ['--import', join(import.meta.dirname, 'kill.ts'), join(root, 'src/cli/main.ts')];
+      daemon = spawn(process.execPath, [...main, 'daemon', '--config', file('daemon.json')], {
+        env: { ...process.env, KILL_AT_STEP: String(killAt) },
+        stdio: ['ignore', 'ignore', 'pipe'],
+      });
+      await untilReady(daemon);
+    },
+
+    stop,
+
+    async call(command, netns) {
+      const child = spawn(shim, [], {
+        env: {
+          CNI_COMMAND: command,
+          CNI_CONTAINERID: 'sandbox-1',
+          CNI_NETNS: netns,
+          CNI_IFNAME: 'eth0',
+          CNI_PATH: '/opt/cni/bin',
+          CNI_ARGS: 'IgnoreUnknown=1;K8S_POD_NAMESPACE=default;K8S_POD_NAME=app',
+          PLEXUS_CONNECT_SECONDS: '0',
+        },
+        stdio: ['pipe', 'pipe', 'inherit'],
+      });
+      child.stdin.end(JSON.stringify(configuration));
+      let stdout = '';
+      child.stdout.on('data', (chunk: Buffer) => {
+        stdout += chunk;
+      });
+      await once(child, 'close');
+      if (daemon !== undefined && stdout.includes('"code": 11') && !hasEnded()) await once(daemon, 'exit');
+      return { status: child.exitCode, stdout };
+    },
+
+    async isComplete() {
+      const names = await readdir(join(directory, 'state/journal'));
+      const entries = await Promise.all(names.map((name) => readFile(join(directory, 'state/journal', name), 'utf8')));
+      return entries.some((entry) => entry.includes('"step":"complete"'));
+    },
+
+    async held(netns) {
+      const links = (await ip(netns, 'link')).map(({ ifname }) => ifname).filter((name) => name !== 'lo');
+      const files = await readdir(dataDir, { recursive: true }).catch(() => []);
+      const reserved = files.filter((name) => /\/[0-9a-f:]+[.:][0-9a-f.:]*$/.test(name)).sort();
+      return { links, reserved, journal: await readdir(join(directory, 'state/journal')) };
+    },
+
+    async [Symbol.asyncDispose]() {
+      await stop();
+      await kubernetes[Symbol.asyncDispose]();
+      await rm(directory, { recursive: true });
+    },
+  };
+}
+
+/** Follows the daemon's log until it says that it is ready; it may be killed before that. */
+async function untilReady(daemon: ChildProcess): Promise<void> {
+  const { promise, resolve, reject } = Promise.withResolvers<void>();
+  let log = '';
+  daemon.stderr?.on('data', (chunk: Buffer) => {
+    log += chunk;
+    if (log.includes('"msg":"ready"')) resolve();
+  });
+  daemon.once('exit', () => reject(new Error(`the daemon ended before it was ready:\n${log}`)));
+  await promise;
+}
