@@ -1,4 +1,4 @@
-import { mkdir, mkdtemp, rename, rm } from 'node:fs/promises';
+import { mkdir, rename, rm } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import { Apt, debianRelease, type Origin } from './apt.ts';
 import { locked } from './lock.ts';
@@ -119,8 +119,9 @@ export async function unpacked(unpacking: Unpacking): Promise<string> {
     const apt = await open(unpacking.origin);
     const name = await unpacking.package(apt);
     say(`getting ${name}`);
-    await mkdir(cache, { recursive: true });
-    const work = await mkdtemp(join(cache, '.new-'));
+    const work = join(cache, '.new');
+    await rm(work, { recursive: true, force: true }); // of one that was killed
+    await mkdir(work, { recursive: true });
     try {
       const { file, version } = await apt.download(name, work);
       expectVersion(name, version, unpacking);
