@@ -8,6 +8,7 @@ import { printableText } from './drawing.ts';
  * @param now Milliseconds since 1970.
  */
 export function describeEvents(events: readonly KubernetesObject[], now: number): string[] {
+  if (events.length === 0) return ['<none>'];
   // Times are whole seconds; names end in the nanosecond, and lists come ordered by name.
   const sorted = events.toSorted((a, b) => lastTime(a) - lastTime(b));
   return table(
