@@ -19,6 +19,8 @@ const daemonSchema = z.looseObject({
   /** false: there is no cluster; pods get the default network only. For trying out plugins. */
   cluster: z.boolean().default(true),
   nodeName: z.string().min(1).optional(),
+  /** Whom users see as the source of events. */
+  eventReporter: z.string().min(1).default('multus'),
   /** Port of /healthz, /readyz and /metrics on 127.0.0.1; 0 lets the kernel choose. */
   metricsPort: z.int().min(0).max(65535).default(9091),
   logLevel: z
@@ -28,6 +30,8 @@ const daemonSchema = z.looseObject({
     .default('info'),
   /** Types of built-in plugins that are to be executed from the CNI directories all the same. */
   executedPlugins: z.array(z.string()).default([]),
+  /** Directories of executed plugins, separated by colons. It overlays the runtime's configuration where it is given. */
+  binDir: z.string().default('/opt/cni/bin'),
 });
 
 export interface DaemonConfig extends z.infer<typeof daemonSchema> {

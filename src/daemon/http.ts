@@ -12,7 +12,7 @@ export interface HealthOptions {
 /**
  * Serves /healthz, /readyz and /metrics on loopback only: what is told here is the node's own business.
  *
- * @throws {Error} EADDRINUSE when the port is taken.
+ * @throws {Error} when the port is taken.
  */
 export async function serveHealth({ registry, problems, port }: HealthOptions): Promise<Server> {
   const server = createServer((request, response) => {
@@ -20,7 +20,7 @@ export async function serveHealth({ registry, problems, port }: HealthOptions): 
       response.writeHead(status, { 'content-type': type, 'cache-control': 'no-store' }).end(body);
     };
     if (request.method !== 'GET' && request.method !== 'HEAD') return answer(405, 'text/plain', 'GET only\n');
-    switch (new URL(request.url ?? '/', 'http://localhost').pathname) {
+    switch (request.url?.split('?', 1)[0]) {
       case '/healthz':
         return answer(200, 'text/plain', 'ok\n');
       case '/readyz': {
@@ -43,6 +43,12 @@ export async function serveHealth({ registry, problems, port }: HealthOptions): 
   server.requestTimeout = 5_000;
   const { promise, resolve, reject } = Promise.withResolvers<void>();
   server.once('error', reject).listen(port, '127.0.0.1', resolve);
-  await promise;
+  try {
+    await promise;
+  } catch (error) {
+    throw new Error(`metricsPort: cannot serve /metrics on 127.0.0.1:${port}: ${describe(error)}`, { cause: error });
+  }
   return server;
 }
+
+const describe = (error: unknown): string => (error instanceof Error ? error.message : String(error));

@@ -1,0 +1,25 @@
+import { Command } from 'commander';
+import manifest from '../../package.json' with { type: 'json' };
+import { daemonCommand } from './daemon.ts';
+import { runCommand } from './run.ts';
+
+/* What a command needs beyond its options is loaded when it is called: the daemon stays small, and the others quick. */
+
+const program = new Command('plexus')
+  .description(manifest.description)
+  .version(manifest.version, '--version')
+  .showHelpAfterError('(plexus --help lists commands and options)')
+  .addCommand(daemonCommand())
+  .addCommand(runCommand())
+  .addCommand(
+    new Command('version')
+      .description('print the version')
+      .action(() => console.log(`plexus ${manifest.version}, node ${process.version}`)),
+  );
+
+try {
+  await program.parseAsync();
+} catch (error) {
+  process.stderr.write(`plexus: ${error instanceof Error ? error.message : String(error)}\n`);
+  process.exitCode = 1;
+}

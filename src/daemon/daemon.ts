@@ -1,0 +1,140 @@
+import { mkdir } from 'node:fs/promises';
+import type { Server } from 'node:http';
+import { join } from 'node:path';
+import { splitPath } from '../cni/invocation.ts';
+import type { Plugin } from '../cni/plugin.ts';
+import { Runner } from '../cni/runner.ts';
+import { Journal } from '../journal/journal.ts';
+import { Access } from '../kubernetes/access.ts';
+import { Cluster } from '../kubernetes/cluster.ts';
+import { builtinPlugins } from '../plugins/builtin.ts';
+import { callAnswerer } from './calls.ts';
+import type { DaemonConfig } from './config.ts';
+import { serveHealth } from './http.ts';
+import { lockFile } from './lock.ts';
+import { createLog, type Logger } from './log.ts';
+import { Metrics } from './metrics.ts';
+import { KeyedQueue } from './queue.ts';
+import { incompleteKeys, releaseIncomplete } from './recovery.ts';
+import { CallServer, type Limits } from './server.ts';
+
+export interface DaemonOptions {
+  readonly log?: Logger;
+  /** What runs in this process; all that is built in unless told. */
+  readonly plugins?: readonly Plugin[];
+  readonly limits?: Partial<Limits>;
+  /**
+   * Milliseconds that calls under way are waited for at the end. Unless told, a little less than the 30 s after which a
+   * kubelet kills.
+   */
+  readonly stopMs?: number;
+}
+
+/** Milliseconds for the last events to reach the API server. */
+const flushMs = 2_000;
+
+/** A running daemon. */
+export interface Daemon {
+  /** Path of the socket that the shim calls. */
+  readonly socket: string;
+  /** Port of /healthz, /readyz and /metrics on 127.0.0.1. */
+  readonly metricsPort: number;
+  /** Takes no more calls, ends when those under way have ended or their time is up. What is cut off is in the journal. */
+  close(): Promise<void>;
+}
+
+/**
+ * Starts the daemon of a node. It answers calls when this resolves; pods and networks that it has not listed yet are
+ * asked for one by one until then.
+ *
+ * @throws {Error} saying what is in use by which process, which port is taken, or what is missing from the configuration.
+ */
+export async function startDaemon(config: DaemonConfig, options: DaemonOptions = {}): Promise<Daemon> {
+  const { log = createLog(config.logLevel), plugins = builtinPlugins, stopMs = 25_000 } = options;
+  await using starting = new AsyncDisposableStack();
+
+  await mkdir(config.stateDir, { recursive: true, mode: 0o700 });
+  starting.use(await lockFile(join(config.stateDir, 'plexus.lock'), `stateDir: ${config.stateDir}`));
+  const journal = await Journal.open(join(config.stateDir, 'journal'));
+
+  const cluster = config.cluster ? new Cluster({ ...clusterOptions(config), log }) : undefined;
+  if (cluster !== undefined) starting.defer(() => cluster.close(flushMs));
+
+  const metrics = new Metrics();
+  const problems = (): readonly string[] => cluster?.problems() ?? [];
+  const health = await serveHealth({ registry: metrics.registry, problems, port: config.metricsPort });
+  starting.defer(() => closeHealth(health));
+
+  const runner = new Runner({ builtin: plugins, execute: config.executedPlugins });
+  const queue = new KeyedQueue();
+  const stop = new AbortController();
+  starting.defer(() => stop.abort());
+  const recovery = {
+    journal,
+    runner,
+    path: splitPath(config.binDir),
+    queue,
+    log,
+    report: metrics.attachment.bind(metrics),
+  };
+  const incomplete = await incompleteKeys(journal, log);
+  const recovered = releaseIncomplete(incomplete, recovery, stop.signal);
+  recovered.catch((error: unknown) => log.error({ err: error }, 'recovery'));
+
+  const answer = callAnswerer({
+    meta: { journal, runner, cluster, queue, overlay: config.overlay },
+    plugins: new Map(plugins.map((plugin) => [plugin.type, plugin])),
+    log,
+    metrics,
+  });
+  const server = await CallServer.listen({
+    path: config.socket,
+    answer,
+    log,
+    ...(options.limits && { limits: options.limits }),
+  });
+  starting.defer(async () => {
+    const givenUp = await server.close(stopMs);
+    if (givenUp > 0) log.error({ calls: givenUp }, 'calls had not ended when their time was up');
+  });
+
+  const running = starting.move();
+  const metricsPort = portOf(health);
+  log.info(
+    { socket: config.socket, metricsPort, node: config.nodeName, plugins: plugins.map(({ type }) => type) },
+    'ready',
+  );
+  let closed: Promise<void> | undefined;
+  return {
+    socket: config.socket,
+    metricsPort,
+    close() {
+      closed ??= running.disposeAsync().then(() => log.info('ended'));
+      return closed;
+    },
+  };
+}
+
+/** @throws {Error} when there is neither a kubeconfig nor a pod's service account. */
+function clusterOptions({ kubeconfig, nodeName, eventReporter }: DaemonConfig) {
+  if (kubeconfig === undefined && !process.env['KUBERNETES_SERVICE_HOST']) {
+    throw new Error(
+      'kubeconfig: expected the path of a kubeconfig, as this process does not run in a pod (KUBERNETES_SERVICE_HOST is ' +
+        'not set); without a cluster, set "cluster" to false',
+    );
+  }
+  const access = kubeconfig === undefined ? Access.inCluster() : Access.kubeconfig(kubeconfig);
+  return { access, nodeName, component: eventReporter };
+}
+
+async function closeHealth(server: Server): Promise<void> {
+  const { promise, resolve } = Promise.withResolvers<void>();
+  server.close(() => resolve());
+  server.closeAllConnections();
+  await promise;
+}
+
+function portOf(server: Server): number {
+  const address = server.address();
+  return typeof address === 'object' && address !== null ? address.port : 0;
+}
