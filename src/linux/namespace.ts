@@ -54,14 +54,8 @@ export class NetworkNamespace implements Disposable {
    * @throws {KernelError} when the namespace cannot be entered; and whatever the function throws.
    */
   run<T>(work: () => T extends PromiseLike<unknown> ? never : T): T {
-    if (this.#own) return work();
-    const home = NetworkNamespace.host();
-    setns(this.fd, CLONE_NEWNET);
-    try {
-      return work();
-    } finally {
-      comeHome(home);
-    }
+    if (this.#own && depth === 0) return work();
+    return visit(() => setns(this.fd, CLONE_NEWNET), work);
   }
 
   [Symbol.dispose](): void {
@@ -109,12 +103,32 @@ export function isOwnNamespace(path: string): boolean {
   }
 }
 
-/** A thread that is in a pod's namespace while all believe it to be in the node's would do harm there: better none. */
-function comeHome(home: NetworkNamespace): void {
+/** How many visits to other namespaces this thread is within. */
+let depth = 0;
+
+/** Enters a namespace for as long as a function runs, then goes back to where the thread was. */
+function visit<T>(enter: () => void, work: () => T): T {
+  const back = depth === 0 ? NetworkNamespace.host().fd : openSync('/proc/thread-self/ns/net', constants.O_RDONLY);
   try {
-    setns(home.fd, CLONE_NEWNET);
+    enter();
+    depth++;
+    try {
+      return work();
+    } finally {
+      depth--;
+      goBack(back);
+    }
+  } finally {
+    if (depth > 0) closeSync(back);
+  }
+}
+
+/** A thread that is in a pod's namespace while all believe it to be in the node's would do harm there: better none. */
+function goBack(fd: number): void {
+  try {
+    setns(fd, CLONE_NEWNET);
   } catch (error) {
-    process.stderr.write(`cannot return to the node's network namespace: ${error}\n`);
+    process.stderr.write(`cannot return to the network namespace that the thread came from: ${error}\n`);
     process.abort();
   }
 }
@@ -125,13 +139,7 @@ function comeHome(home: NetworkNamespace): void {
  * @throws {KernelError}
  */
 export function inNewNamespace<T>(work: () => T extends PromiseLike<unknown> ? never : T): T {
-  const home = NetworkNamespace.host();
-  unshare(CLONE_NEWNET);
-  try {
-    return work();
-  } finally {
-    comeHome(home);
-  }
+  return visit(() => unshare(CLONE_NEWNET), work);
 }
 
 /**
