@@ -1,3 +1,4 @@
+import { isIPv6 } from 'node:net';
 import ipaddr from 'ipaddr.js';
 
 /** An IPv4 or IPv6 address. `bytes` is in network order, 4 or 16 long. */
@@ -16,7 +17,8 @@ const bitsOf = (family: 4 | 6): number => (family === 4 ? 32 : 128);
 
 /**
  * Reads one address. IPv4 must be four decimal parts: the octal, hexadecimal and shortened forms that some C libraries
- * take are refused, because two programs that read them differently would disagree on who owns an address.
+ * take are refused, because two programs that read them differently would disagree on who owns an address. For the same
+ * reason IPv4 in IPv6's form (`::ffff:10.0.0.1`) is: to Go it is IPv4, to the kernel IPv6.
  *
  * @throws {Error} naming the text when it is no address.
  */
@@ -24,8 +26,11 @@ export function parseIP(text: string): IP {
   if (ipaddr.IPv4.isValidFourPartDecimal(text)) {
     return { family: 4, bytes: Uint8Array.from(ipaddr.IPv4.parse(text).octets) };
   }
-  if (text.includes(':') && !text.includes('%') && ipaddr.IPv6.isValid(text)) {
-    return { family: 6, bytes: Uint8Array.from(ipaddr.IPv6.parse(text).toByteArray()) };
+  // Both must agree on it: one takes a zone, the other leading zeros of the last four bytes in decimal.
+  if (!text.includes('%') && isIPv6(text) && ipaddr.IPv6.isValid(text)) {
+    const address = ipaddr.IPv6.parse(text);
+    if (!address.isIPv4MappedAddress()) return { family: 6, bytes: Uint8Array.from(address.toByteArray()) };
+    throw new Error(`"${text}" is an IPv4 address in the form of IPv6: write ${address.toIPv4Address()}`);
   }
   throw new Error(`"${text}" is not an IP address`);
 }

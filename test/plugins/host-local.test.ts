@@ -242,7 +242,7 @@ describe('configurations that are refused', () => {
       { subnet: '10.0.0.0/24', rangeStart: 'fd00::1' },
       /RangeStart fd00::1 not in network/,
     ],
-    ['IPv4 mapped into IPv6', { subnet: '::ffff:10.0.0.0/120' }, /IPv4 addresses mapped into IPv6/],
+    ['IPv4 mapped into IPv6', { subnet: '::ffff:10.0.0.0/120' }, /ipam\.subnet: .*found "::ffff:10\.0\.0\.0\/120"/],
     ['an empty set', { ranges: [[]] }, /invalid range set 0: empty range set/],
     [
       'mixed families',

@@ -47,9 +47,6 @@ export function rangeOf({ subnet, rangeStart, rangeEnd, gateway }: RangeConfig):
       `Network has host bits set. For a subnet mask of length ${length} the network address is ${formatIP(network)}`,
     );
   }
-  if (isMappedIPv4(network)) {
-    throw new Error(`Network ${formatPrefix(subnet)} is of IPv4 addresses mapped into IPv6: write it as IPv4`);
-  }
 
   const first = plus(network, 1n);
   const last = ip.family === 4 ? plus(lastOf(subnet), -1n) : lastOf(subnet);
@@ -156,9 +153,4 @@ export function formatRangeSet(set: RangeSet): string {
 
 function plus(ip: IP, distance: bigint): IP {
   return fromBigInt(ip.family, toBigInt(ip) + distance);
-}
-
-/** ::ffff:0:0/96, RFC 4291 section 2.5.5.2. The kernel never puts such an address on a wire. */
-function isMappedIPv4(ip: IP): boolean {
-  return ip.family === 6 && toBigInt(ip) >> 32n === 0xffffn;
 }
