@@ -38,18 +38,16 @@ async function copyModules(kernel: Kernel, busybox: string, into: string): Promi
   const order = new Set<string>();
   for (const module of modules) {
     const args = ['--dirname', kernel.root, '--set-version', kernel.release, '--show-depends', module];
+    const text = (await run('modprobe', args)).toString();
     // A line is "insmod /the/file.ko" with a space at its end, or "builtin NAME".
-    for (const [, file = ''] of (await run('modprobe', args)).toString().matchAll(/^insmod (.+?) *$/gm))
-      order.add(file);
+    for (const [, file = ''] of text.matchAll(/^insmod (.+?) *$/gm)) order.add(file);
   }
   let names = '';
   for (const file of order) {
-    const name = basename(file).replace(/\.xz$/, '');
     const content = await readFile(file);
-    await writeFile(
-      join(into, name),
-      name === basename(file) ? content : await run(busybox, ['unxz', '-c'], { input: content }),
-    );
+    const plain = file.endsWith('.xz') ? await run(busybox, ['unxz', '-c'], { input: content }) : content;
+    const name = basename(file, '.xz');
+    await writeFile(join(into, name), plain);
     names += `${name}\n`;
   }
   return names;

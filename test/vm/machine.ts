@@ -82,36 +82,38 @@ interface Machine {
 }
 
 function start(image: string, initrd: string, devices: readonly string[]): Machine {
+  const options: [string, string][] = [
+    ['-M', 'q35'],
+    ['-accel', 'tcg'],
+    // With the random number instruction, nobody in there waits for randomness.
+    ['-cpu', 'qemu64,+rdrand'],
+    ['-smp', '2'],
+    ['-m', '2048'],
+    ['-display', 'none'],
+    ['-kernel', image],
+    ['-initrd', initrd],
+    // A panic is a reboot at once, and that is QEMU's end.
+    ['-append', 'console=ttyS0 panic=-1 mitigations=off random.trust_cpu=on'],
+    ['-virtfs', 'local,path=/,mount_tag=host,security_model=none,readonly=on,multidevs=remap'],
+    ['-chardev', 'socket,id=console,fd=3'],
+    ['-serial', 'chardev:console'],
+    ['-device', 'virtio-serial'],
+    ...Object.entries(ports).flatMap(([name, number]): [string, string][] => [
+      ['-chardev', `socket,id=${name},fd=${number + 3}`],
+      ['-device', `virtserialport,chardev=${name},nr=${number}`],
+    ]),
+  ];
+  const qemu = ['qemu-system-x86_64', '-nodefaults', '-no-user-config', '-no-reboot', ...options.flat(), ...devices];
   // The parent's death takes QEMU with it: a runner that is killed leaves no machine behind.
-  const args = ['--pdeathsig', 'KILL', 'qemu-system-x86_64'];
-  args.push('-M', 'q35', '-accel', 'tcg', '-cpu', 'qemu64,+rdrand', '-smp', '2', '-m', '2048');
-  args.push('-nodefaults', '-no-user-config', '-display', 'none', '-no-reboot');
-  args.push(
-    '-kernel',
-    image,
-    '-initrd',
-    initrd,
-    '-append',
-    'console=ttyS0 panic=-1 mitigations=off random.trust_cpu=on',
-  );
-  args.push('-virtfs', 'local,path=/,mount_tag=host,security_model=none,readonly=on,multidevs=remap');
-  args.push('-chardev', 'socket,id=console,fd=3', '-serial', 'chardev:console', '-device', 'virtio-serial');
-  for (const [name, number] of Object.entries(ports)) {
-    args.push(
-      '-chardev',
-      `socket,id=${name},fd=${number + 3}`,
-      '-device',
-      `virtserialport,chardev=${name},nr=${number}`,
-    );
-  }
-  const child = spawn('setpriv', [...args, ...devices], {
+  const child = spawn('setpriv', ['--pdeathsig', 'KILL', ...qemu], {
     stdio: ['ignore', 'ignore', 'pipe', 'pipe', 'pipe', 'pipe', 'pipe'],
   });
   const [, , complaints, console, out, err, progress] = child.stdio.map((stream) => {
     return stream instanceof Readable ? stream : Readable.from([]);
   });
-  if (!complaints || !console || !out || !err || !progress)
+  if (!complaints || !console || !out || !err || !progress) {
     throw new Error('a child process has fewer pipes than it was given');
+  }
   return { process: child, complaints, console, out, err, progress };
 }
 

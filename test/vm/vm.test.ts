@@ -18,10 +18,12 @@ interface GuestTest extends GuestResult {
 
 test('in the test VM', async (t) => {
   const files = await Array.fromAsync(glob(join(import.meta.dirname, 'guest/*.test.ts')));
+  assert.ok(files.length > 0);
+  const runner = ['--test', '--test-concurrency=2', `--test-timeout=${testLimit}`];
   const reporter = join(import.meta.dirname, 'reporter.ts');
   const events = new PassThrough();
   const run = runInMachine({
-    command: ['node', '--test', `--test-reporter=${reporter}`, `--test-timeout=${testLimit}`, ...files.toSorted()],
+    command: ['node', ...runner, `--test-reporter=${reporter}`, ...files.toSorted()],
     onStdout: (chunk) => events.write(chunk),
     onStderr: (chunk) => process.stderr.write(chunk),
     runLimit,
