@@ -7,8 +7,10 @@ import { cniVersions } from '../cni/version.ts';
 import { addresses } from '../linux/address.ts';
 import { isKernelError } from '../linux/errors.ts';
 import { type Link, links } from '../linux/link.ts';
+import { NetworkNamespace } from '../linux/namespace.ts';
 import { mainTable, routes, Scope } from '../linux/route.ts';
 import { Rtnetlink } from '../linux/rtnetlink.ts';
+import { writeSysctlIfAny } from '../linux/sysctl.ts';
 import {
   formatIP,
   formatPrefix,
@@ -55,6 +57,10 @@ export const ptp: Plugin = {
     const ends = ipam.ips.map(({ address, gateway }) => endsOf(call.config.name, address, gateway));
     const { inContainer, onNode } = await createVeth(container, node, { name: ifName, mtu });
     undo.defer(() => container.removeLink(ifName));
+    await skipDad([
+      [container.namespace, ifName],
+      [NetworkNamespace.host(), onNode.name],
+    ]);
     await configureContainer(container, inContainer, ends, ipam);
     await configureNode(node, onNode, ends);
     await enableForwarding(ipam.ips);
@@ -105,6 +111,16 @@ function endsOf(network: string, address: string, gateway: string | undefined): 
   throw new CniError(
     ErrorCode.InvalidNetworkConfig,
     `network "${network}": a point-to-point link needs a gateway, which is the node's address on it; IPAM gave ${address} without one`,
+  );
+}
+
+/**
+ * Lets the link-local addresses of interfaces, too, be used at once: what the node forwards over IPv6 waits for its own.
+ * The kernel looks at this when an interface gets a carrier.
+ */
+async function skipDad(interfaces: readonly (readonly [NetworkNamespace, string])[]): Promise<void> {
+  await Promise.all(
+    interfaces.map(([namespace, name]) => writeSysctlIfAny(namespace, 0, 'ipv6', 'conf', name, 'accept_dad')),
   );
 }
 

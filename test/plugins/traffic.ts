@@ -1,16 +1,9 @@
-import { type ChildProcess, execFile, spawn } from 'node:child_process';
-import { once } from 'node:events';
-import { createInterface } from 'node:readline';
+import { execFile } from 'node:child_process';
+import { createServer } from 'node:net';
 import { promisify } from 'node:util';
+import { NetworkNamespace } from '../../src/linux/namespace.ts';
 
 const run = promisify(execFile);
-
-/** Tells whoever connects which address it came from. */
-const server = `
-  const { createServer } = require('node:net');
-  const server = createServer((socket) => socket.end(socket.remoteAddress));
-  server.listen(0, process.argv[1], () => console.log(server.address().port));
-`;
 
 const client = 'exec 3<>"/dev/tcp/$0/$1" && exec cat <&3';
 
@@ -22,22 +15,18 @@ const client = 'exec 3<>"/dev/tcp/$0/$1" && exec cat <&3';
  * @throws {Error} where nothing comes through.
  */
 export async function connect(from: string | undefined, to: string | undefined, address: string): Promise<string> {
-  const listener = spawn('nsenter', [...enter(to), process.execPath, '-e', server, address], {
-    stdio: ['ignore', 'pipe', 'inherit'],
-  });
+  using place = to === undefined ? NetworkNamespace.host() : NetworkNamespace.open(to);
+  const server = createServer((socket) => socket.end(`${socket.remoteAddress}`));
+  // Without an address to listen on, the socket is made before this returns: in that namespace.
+  place.run(() => server.listen(0));
   try {
-    const port = await firstLine(listener);
-    const { stdout } = await run('nsenter', [...enter(from), 'timeout', '20', 'bash', '-c', client, address, port]);
-    return stdout;
+    const bound = server.address();
+    if (bound === null || typeof bound === 'string') throw new Error(`cannot listen in ${place.path}`);
+    const enter = from === undefined ? [] : [`--net=${from}`];
+    const words: string[] = [...enter, 'timeout', '20', 'bash', '-c', client, address, `${bound.port}`];
+    const { stdout } = await run('nsenter', words);
+    return stdout.replace(/^::ffff:/, '');
   } finally {
-    listener.kill('SIGKILL');
+    server.close();
   }
-}
-
-const enter = (netns: string | undefined): string[] => (netns === undefined ? [] : [`--net=${netns}`]);
-
-async function firstLine({ stdout }: ChildProcess): Promise<string> {
-  if (stdout === null) throw new Error('a child process without a pipe');
-  const [line] = await once(createInterface(stdout), 'line', { signal: AbortSignal.timeout(20_000) });
-  return String(line);
 }
