@@ -1,3 +1,4 @@
+import { setFlagsFromString } from 'node:v8';
 import { Command, InvalidArgumentError } from 'commander';
 import type { JsonObject } from '../cni/json.ts';
 
@@ -6,6 +7,12 @@ import type { JsonObject } from '../cni/json.ts';
  * rtnl_lock, 20 ms at a time; with Node's four, a few of them would keep every write of the journal waiting as well.
  */
 const threads = '16';
+
+/**
+ * A daemon has much short-lived garbage and little else. V8 would let the space for it grow to 32 MB before it cleans up;
+ * it stays at its first size, 2 MB, which takes under a millisecond to clean.
+ */
+const heapFlags = '--semi-space-growth-factor=1';
 
 interface Options {
   readonly config?: string;
@@ -36,6 +43,7 @@ export function daemonCommand(): Command {
 async function run(options: Options): Promise<void> {
   // Read by libuv when the first thread is needed, which is after this.
   process.env['UV_THREADPOOL_SIZE'] ??= threads;
+  setFlagsFromString(heapFlags);
   const { readDaemonConfig } = await import('../daemon/config.ts');
   const { createLog } = await import('../daemon/log.ts');
   const { startDaemon } = await import('../daemon/daemon.ts');
