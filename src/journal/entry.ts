@@ -62,22 +62,37 @@ export interface Entry {
  * Reads an entry: the plan on the first line, a step on each that follows. A last line without its newline was being
  * written when the machine or the process died, and is passed over: what it told can be done again.
  *
- * @throws {Error} when a whole line is not what this program writes.
+ * @throws {Error} naming the first whole line that is not what this program writes, and what was expected in it.
  */
 export function decodeEntry(text: string): Entry {
-  const lines = text.split('\n').slice(0, -1);
-  const [first, ...rest] = lines;
+  const [first, ...rest] = text.split('\n').slice(0, -1);
   if (first === undefined) throw new Error('the plan is missing');
   const results = new Map<string, JsonObject>();
   const deleted = new Set<string>();
   let complete = false;
-  for (const line of rest) {
-    const done = step.parse(JSON.parse(line));
+  const planned = decodeLine(plan, first, 1);
+  for (const [i, line] of rest.entries()) {
+    const done = decodeLine(step, line, i + 2);
     if (done.step === 'added') results.set(done.ifName, done.result);
     else if (done.step === 'deleted') deleted.add(done.ifName);
     else complete = true;
   }
-  return { plan: plan.parse(JSON.parse(first)), results, deleted, complete };
+  return { plan: planned, results, deleted, complete };
+}
+
+function decodeLine<T>(schema: z.ZodType<T>, line: string, number: number): T {
+  let value: unknown;
+  try {
+    value = JSON.parse(line);
+  } catch (error) {
+    throw new Error(`line ${number} is no JSON`, { cause: error });
+  }
+  const { data, error } = schema.safeParse(value);
+  if (data !== undefined) return data;
+  const [issue] = error?.issues ?? [];
+  throw new Error(`line ${number}: ${[issue?.path.join('.'), issue?.message].filter(Boolean).join(': ')}`, {
+    cause: error,
+  });
 }
 
 export const encodeLine = (value: Plan | Step): string => `${JSON.stringify(value)}\n`;

@@ -1,7 +1,8 @@
+import { isUtf8 } from 'node:buffer';
 import { channel } from 'node:diagnostics_channel';
 import { constants } from 'node:fs';
-import { mkdir, open, readdir, readFile, rename, unlink } from 'node:fs/promises';
-import { join } from 'node:path';
+import { type FileHandle, link, mkdir, open, readdir, readFile, unlink } from 'node:fs/promises';
+import { dirname, join, resolve } from 'node:path';
 import { decodeEntry, type Entry, encodeLine, type Plan, type Step } from './entry.ts';
 
 /** Told before and after each change on disk. Tests end the process here to show that every step can be recovered from. */
@@ -20,7 +21,9 @@ export class CorruptEntryError extends Error {
 
   constructor(path: string, cause: unknown) {
     const reason = cause instanceof Error ? cause.message : String(cause);
-    super(`journal entry ${path} cannot be read: ${reason}`, { cause });
+    super(`journal entry ${path} cannot be read: ${reason}; release by hand what it names, then remove the file`, {
+      cause,
+    });
     this.path = path;
   }
 }
@@ -36,28 +39,45 @@ export class Journal {
     this.#directory = directory;
   }
 
-  /** Opens the journal in a directory of its own, made if need be. Plans that were never finished being written are removed. */
+  /**
+   * Opens the journal in a directory of its own, made if need be. Plans that were never finished being written are
+   * removed, so nobody else may have the journal open.
+   */
   static async open(directory: string): Promise<Journal> {
-    await mkdir(directory, { recursive: true, mode: 0o700 });
+    const made = await mkdir(directory, { recursive: true, mode: 0o700 });
+    // Of a directory that a crash takes away, the synced files go along.
+    if (made !== undefined) await syncDirectories(resolve(directory), dirname(resolve(made)));
     for (const name of await readdir(directory)) {
       if (name.endsWith(unfinished)) await unlink(join(directory, name));
     }
     return new Journal(directory);
   }
 
-  /** Writes a plan. Once this resolves, a crash at any later moment leaves a plan that DEL can work from. */
+  /**
+   * Writes a plan. Once this resolves, a crash at any later moment leaves a plan that DEL can work from.
+   *
+   * @throws {Error} EEXIST when there is an entry, for what that one holds must be released first; whatever else the disk
+   *   refuses. Nothing is left then.
+   */
   async begin(plan: Plan): Promise<Recording> {
     const path = this.#path(plan);
     steps.publish({ at: 'begin', path });
-    const file = await open(path + unfinished, 'wx', 0o600);
+    const file = await open(path + unfinished, 'ax+', 0o600);
     try {
-      await file.writeFile(encodeLine(plan));
+      await file.appendFile(encodeLine(plan));
       await file.sync();
-      await rename(path + unfinished, path);
-      await this.#syncDirectory();
+      // Unlike rename(2), link(2) leaves alone an entry that is there.
+      await link(path + unfinished, path);
     } catch (error) {
       await file.close();
       await unlink(path + unfinished).catch(ignoreMissing);
+      throw error;
+    }
+    try {
+      await unlink(path + unfinished);
+      await syncDirectory(this.#directory);
+    } catch (error) {
+      await file.close();
       await unlink(path).catch(ignoreMissing);
       throw error;
     }
@@ -73,25 +93,33 @@ export class Journal {
    */
   async read(key: Key): Promise<Entry | undefined> {
     const path = this.#path(key);
-    let text: string;
+    let data: Buffer;
     try {
-      text = await readFile(path, 'utf8');
+      data = await readFile(path);
     } catch (error) {
       if (isMissing(error)) return undefined;
       throw error;
     }
     try {
-      return decodeEntry(text);
+      const entry = decodeEntry(textOf(data));
+      const { containerId, ifName } = entry.plan;
+      if (containerId === key.containerId && ifName === key.ifName) return entry;
+      throw new Error(`it is the entry of container ${containerId}, interface ${ifName}`);
     } catch (error) {
       throw new CorruptEntryError(path, error);
     }
   }
 
-  /** Goes on recording steps of a plan that is there already. */
+  /** Goes on recording steps of a plan that is there already. @throws {Error} ENOENT when there is none. */
   async resume(key: Key): Promise<Recording> {
     const path = this.#path(key);
     const file = await open(path, constants.O_RDWR | constants.O_APPEND);
-    await dropTornLine(file);
+    try {
+      await dropTornLine(file);
+    } catch (error) {
+      await file.close();
+      throw error;
+    }
     return new Recording(file, path);
   }
 
@@ -100,7 +128,7 @@ export class Journal {
     const path = this.#path(key);
     steps.publish({ at: 'remove', path });
     await unlink(path).catch(ignoreMissing);
-    await this.#syncDirectory();
+    await syncDirectory(this.#directory);
     steps.publish({ at: 'removed', path });
   }
 
@@ -108,9 +136,8 @@ export class Journal {
   async list(): Promise<Key[]> {
     const names = await readdir(this.#directory);
     return names.flatMap((name) => {
-      const at = name.indexOf(separator);
-      if (at < 0 || name.endsWith(unfinished)) return [];
-      return [{ containerId: name.slice(0, at), ifName: name.slice(at + separator.length) }];
+      const [containerId, ifName, ...more] = name.split(separator);
+      return containerId && ifName && more.length === 0 ? [{ containerId, ifName }] : [];
     });
   }
 
@@ -122,30 +149,26 @@ export class Journal {
     }
     return join(this.#directory, `${key.containerId}${separator}${key.ifName}`);
   }
-
-  async #syncDirectory(): Promise<void> {
-    const directory = await open(this.#directory, constants.O_RDONLY | constants.O_DIRECTORY);
-    try {
-      await directory.sync();
-    } finally {
-      await directory.close();
-    }
-  }
 }
 
 /** An open entry that steps are added to. */
 export class Recording implements AsyncDisposable {
-  readonly #file: Awaited<ReturnType<typeof open>>;
+  readonly #file: FileHandle;
   readonly #path: string;
+  #torn = false;
 
-  constructor(file: Awaited<ReturnType<typeof open>>, path: string) {
+  constructor(file: FileHandle, path: string) {
     this.#file = file;
     this.#path = path;
   }
 
+  /** Adds a step. Where the disk has no room for it, the steps before stay as they are, and later ones can be added. */
   async add(step: Step): Promise<void> {
     steps.publish({ at: step.step, path: this.#path });
+    if (this.#torn) await dropTornLine(this.#file);
+    this.#torn = true;
     await this.#file.appendFile(encodeLine(step));
+    this.#torn = false;
     await this.#file.datasync();
     steps.publish({ at: `${step.step}, synced`, path: this.#path });
   }
@@ -161,11 +184,35 @@ const separator = ':';
 /** Ends with a colon, which no entry's name does. */
 const unfinished = '.unfinished:';
 
+/** The whole lines. In half a line there may be half a character. @throws {Error} when they are no text. */
+function textOf(data: Buffer): string {
+  const lines = data.subarray(0, data.lastIndexOf('\n') + 1);
+  if (!isUtf8(lines)) throw new Error('it is no UTF-8');
+  return lines.toString();
+}
+
 /** A step must not be appended to half of an earlier one. */
-async function dropTornLine(file: Awaited<ReturnType<typeof open>>): Promise<void> {
-  const text = await file.readFile('utf8');
-  const end = text.lastIndexOf('\n') + 1;
-  if (end < text.length) await file.truncate(Buffer.byteLength(text.slice(0, end)));
+async function dropTornLine(file: FileHandle): Promise<void> {
+  const { size } = await file.stat();
+  const data = Buffer.alloc(size);
+  const { bytesRead } = await file.read(data, 0, size, 0);
+  const end = data.subarray(0, bytesRead).lastIndexOf('\n') + 1;
+  if (end < size) await file.truncate(end);
+}
+
+/** From a directory up to one above it. */
+async function syncDirectories(from: string, to: string): Promise<void> {
+  await syncDirectory(from);
+  if (from !== to) await syncDirectories(dirname(from), to);
+}
+
+async function syncDirectory(path: string): Promise<void> {
+  const directory = await open(path, constants.O_RDONLY | constants.O_DIRECTORY);
+  try {
+    await directory.sync();
+  } finally {
+    await directory.close();
+  }
 }
 
 function isMissing(error: unknown): boolean {
