@@ -37,8 +37,8 @@ export class MachineError extends Error {
   override readonly name = 'MachineError';
 }
 
-/** Lines of the kernel's console that are worth showing where something failed. */
-const consoleLines = 40;
+/** Lines of the kernel's console to show where something failed: a panic with its call trace, whole. */
+const consoleLines = 100;
 
 /** The ports of the VM, by the numbers that start.sh knows them by; 0 would be a console. */
 const ports = { out: 1, err: 2, progress: 3 } as const;
