@@ -61,7 +61,8 @@ export async function releaseEntry(
       const { runtimeConfig, cniArgs } = planned;
       const prevResult = entry.results.get(planned.ifName);
       await deleteList(list, attachment, { runtimeConfig, cniArgs, prevResult }, context.runner);
-      await recording.add({ step: 'deleted', ifName: planned.ifName });
+      // What a full disk has no room for is released once more, if need be; that must not keep a node from emptying it.
+      await recording.add({ step: 'deleted', ifName: planned.ifName }).catch(() => {});
     } catch (thrown) {
       const { code, message, details } = toCniError(thrown);
       error = new CniError(code, `network ${planned.network}, interface ${planned.ifName}: ${message}`, details);

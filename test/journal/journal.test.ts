@@ -1,16 +1,13 @@
 import assert from 'node:assert/strict';
-import { execFile } from 'node:child_process';
 import { readdirSync, readlinkSync } from 'node:fs';
 import { appendFile, copyFile, link, mkdir, mkdtemp, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, test } from 'node:test';
-import { promisify } from 'node:util';
 import fc from 'fast-check';
 import { decodeEntry, encodeLine, type Plan, type Step } from '../../src/journal/entry.ts';
 import { CorruptEntryError, Journal } from '../../src/journal/journal.ts';
-
-const execute = promisify(execFile);
+import { smallDisk } from '../support/small-disk.ts';
 
 const plan: Plan = {
   version: 1,
@@ -170,19 +167,6 @@ test('two that record at once add whole lines, in the order of time', async () =
   const entry = await journal.read(key);
   assert.deepEqual([entry?.results.size, entry?.deleted.size, entry?.complete], [1, 1, true]);
 });
-
-/** A directory on a disk of its own, of 64 KB. */
-async function smallDisk(): Promise<AsyncDisposable & { readonly path: string }> {
-  const path = join(directory, 'small');
-  await mkdir(path);
-  await execute('mount', ['-t', 'tmpfs', '-o', 'size=64k', 'plx-journal', path]);
-  return {
-    path,
-    async [Symbol.asyncDispose]() {
-      await execute('umount', ['--lazy', path]);
-    },
-  };
-}
 
 test('a disk without room keeps what is there, and takes further steps once there is room', async () => {
   await using disk = await smallDisk();
