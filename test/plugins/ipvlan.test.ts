@@ -7,7 +7,7 @@ import { links } from '../../src/linux/link.ts';
 import { Rtnetlink } from '../../src/linux/rtnetlink.ts';
 import { testNamespace } from '../support/namespace.ts';
 import { addWire, becomeNode } from '../support/node.ts';
-import { attachment, config, hostLocalAddresses, ip, runner, withResult } from './support.ts';
+import { attachment, config, hostLocalAddresses, ip, runner, stateOf, withResult } from './support.ts';
 
 /* What needs no ipvlan in the kernel. The rest is in test/vm/guest/ipvlan.test.ts. */
 
@@ -79,14 +79,14 @@ for (const { what, keys, prevResult, message, netns, code = 7 } of refused) {
   test(`${what} is refused, and leaves nothing`, async () => {
     await using addresses = await hostLocalAddresses();
     await using pod = await testNamespace();
-    const before = await Promise.all([ip(undefined, 'link'), ip(pod.path, 'link')]);
+    const before = await Promise.all([stateOf(undefined), stateOf(pod.path)]);
     const network = config('ipvlan', { ipam: addresses.ipam, ...keys });
     const call = prevResult === undefined ? network : withResult(network, prevResult);
     await assert.rejects(
       runner.add(call, attachment(netns ?? pod.path)),
       (error) => error instanceof CniError && message.test(error.message) && error.code === code,
     );
-    assert.deepEqual(await Promise.all([ip(undefined, 'link'), ip(pod.path, 'link')]), before);
+    assert.deepEqual(await Promise.all([stateOf(undefined), stateOf(pod.path)]), before);
     assert.deepEqual(await addresses.reserved(), []);
   });
 }

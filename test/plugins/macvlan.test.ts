@@ -3,7 +3,7 @@ import { before, describe, test } from 'node:test';
 import { CniError } from '../../src/cni/error.ts';
 import { testNamespace } from '../support/namespace.ts';
 import { addWire, becomeNode } from '../support/node.ts';
-import { attachment, config, hostLocalAddresses, ip, runner, withResult } from './support.ts';
+import { attachment, config, hostLocalAddresses, ip, runner, stateOf, withResult } from './support.ts';
 
 becomeNode();
 before(async () => {
@@ -151,10 +151,10 @@ describe('macvlan', () => {
     await using pod = await testNamespace();
     const network = config('macvlan', { master: 'ens5', ipam: addresses.ipam });
     await runner.add(network, attachment(pod.path));
-    const before = await ip(pod.path, 'address');
+    const before = await stateOf(pod.path);
     const second = attachment(pod.path, { containerId: 'c2' });
     await assert.rejects(runner.add(network, second), /interface "net1" already exists in/);
-    assert.deepEqual(await ip(pod.path, 'address'), before);
+    assert.deepEqual(await stateOf(pod.path), before);
     assert.deepEqual(await addresses.reserved(), ['10.1.2.2']);
   });
 

@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { parseArgs } from '../../src/cni/args.ts';
 import { encodeResult } from '../../src/cni/convert.ts';
-import { isJsonArray, isJsonObject, type JsonObject } from '../../src/cni/json.ts';
+import { isJsonArray, isJsonObject, type JsonObject, type JsonValue } from '../../src/cni/json.ts';
 import type { Attachment, PluginConfig } from '../../src/cni/plugin.ts';
 import type { Result } from '../../src/cni/result.ts';
 import { Runner } from '../../src/cni/runner.ts';
@@ -64,4 +64,32 @@ export async function ip(netns: string | undefined, ...words: readonly string[])
   const { stdout } = await run('nsenter', [...enter, 'ip', '-j', '-d', ...words]);
   const json: unknown = JSON.parse(stdout || '[]');
   return isJsonArray(json) ? json.filter(isJsonObject) : [];
+}
+
+/**
+ * The interfaces, addresses and routes of a namespace, to be compared before and after: without what changes by itself,
+ * such as states, timers and all that is link-local.
+ *
+ * @param netns The node's without one.
+ */
+export async function stateOf(netns: string | undefined): Promise<string[]> {
+  const interfaces = await ip(netns, 'address');
+  const routes = [...(await ip(netns, 'route')), ...(await ip(netns, '-6', 'route'))];
+  return [
+    ...interfaces.flatMap(({ ifname, address, mtu, addr_info }) => [
+      `interface ${ifname} ${address} mtu ${mtu}`,
+      ...addressesOf(addr_info).map((each) => `address ${each} on ${ifname}`),
+    ]),
+    ...routes
+      .filter(({ dst }) => !/^(fe80|ff00|multicast)/.test(`${dst}`))
+      .map(
+        ({ dst, gateway = 'link', dev, scope, prefsrc = 'any' }) =>
+          `route ${dst} via ${gateway} ${dev} ${scope} ${prefsrc}`,
+      ),
+  ];
+}
+
+function addressesOf(info: JsonValue | undefined): string[] {
+  const all = isJsonArray(info) ? info.filter(isJsonObject) : [];
+  return all.filter(({ scope }) => scope !== 'link').map(({ local, prefixlen }) => `${local}/${prefixlen}`);
 }
