@@ -81,6 +81,11 @@ export function encodeKind(
   ]);
 }
 
+/** The same without any settings. */
+export function encodeBareKind(type: LinkKind['type']): Attribute {
+  return nested(IFLA_LINKINFO, [text(IFLA_INFO_KIND, type)]);
+}
+
 function kindAttributes(
   kind: LinkKind,
   encodeLink: (link: LinkSettings & { readonly name: string }) => Buffer,

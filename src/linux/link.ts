@@ -1,4 +1,5 @@
-import { decodeKind, encodeKind, type LinkKind } from './link-kind.ts';
+import { isKernelError } from './errors.ts';
+import { decodeKind, encodeBareKind, encodeKind, type LinkKind } from './link-kind.ts';
 import { type Attribute, Attributes, bytes, text, u32 } from './netlink/attribute.ts';
 import { NLM_F_CREATE, NLM_F_EXCL } from './netlink/message.ts';
 import { change, dump, get, type Request } from './netlink/request.ts';
@@ -148,11 +149,28 @@ export const links = {
     ]);
   },
 
+  /**
+   * Asks for a link of a kind without anything that such a link needs. A kernel that knows the kind makes it, or says
+   * what is missing; one that does not looks for the module first, and says {@link isUnknownKind}.
+   */
+  probe(type: LinkKind['type']): Request<void> {
+    return change(`probe ${type}`, RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL, [
+      header(0, 0, 0),
+      text(IFLA_IFNAME, `probe-${type}`),
+      encodeBareKind(type),
+    ]);
+  },
+
   /** ENODEV when it is gone already; EOPNOTSUPP when it is hardware. */
   delete(selector: LinkSelector): Request<void> {
     return change(`delete ${nameOf(selector)}`, RTM_DELLINK, 0, select(selector));
   },
 };
+
+/** Whether the kernel refused a new link because it has no such kind (rtnl_newlink, rtnetlink.c). */
+export function isUnknownKind(error: unknown): boolean {
+  return isKernelError(error, 'EOPNOTSUPP') && (error.extack === undefined || error.extack === 'Unknown device type');
+}
 
 const nameOf = (selector: LinkSelector): string =>
   'index' in selector ? `interface number ${selector.index}` : `interface ${selector.name}`;

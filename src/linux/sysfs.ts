@@ -1,4 +1,4 @@
-import { access, readdir, readlink } from 'node:fs/promises';
+import { access, readdir, readlink, realpath } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 
 /*
@@ -55,13 +55,42 @@ export function hasDevice(bus: Bus, name: string, root: string = sysfsRoot): Pro
 }
 
 /** The driver that a device on a bus is bound to, such as `ena` or `vfio-pci`; undefined while it has none. */
-export async function driverOf(bus: Bus, name: string, root: string = sysfsRoot): Promise<string | undefined> {
-  try {
-    return basename(await readlink(join(deviceDirectory(bus, name, root), 'driver')));
-  } catch (error) {
-    if (isMissing(error)) return undefined;
-    throw error;
+export function driverOf(bus: Bus, name: string, root: string = sysfsRoot): Promise<string | undefined> {
+  return targetOf(join(deviceDirectory(bus, name, root), 'driver'));
+}
+
+/** The PCI address of the physical function that a virtual function belongs to; undefined when it is none. */
+export function physicalFunctionOf(name: string, root: string = sysfsRoot): Promise<string | undefined> {
+  return targetOf(join(deviceDirectory('pci', name, root), 'physfn'));
+}
+
+/** The hardware of a network interface. */
+export interface InterfaceDevice {
+  /** Such as `pci`, `virtio`, `auxiliary`, `usb`. */
+  readonly bus: string | undefined;
+  /** Its name on the bus, such as `0000:00:06.0` or `virtio2`. */
+  readonly name: string;
+  readonly driver: string | undefined;
+  /** Of the device or, where it is on another bus, of the PCI device that carries it. */
+  readonly pciAddress: string | undefined;
+}
+
+/**
+ * The hardware of a network interface.
+ *
+ * @param name Of an interface in the namespace that sysfs shows.
+ * @returns undefined when it has none, such as a bridge, or when there is no such interface.
+ * @throws {Error} when the name cannot be an interface's.
+ */
+export async function deviceOfInterface(name: string, root: string = sysfsRoot): Promise<InterfaceDevice | undefined> {
+  if (!/^[^/\s\0]{1,15}$/.test(name) || name === '.' || name === '..') {
+    throw new Error(`"${name}" cannot be the name of an interface`);
   }
+  const directory = await realpath(join(root, 'class', 'net', name, 'device')).catch(undefinedIfMissing);
+  if (directory === undefined) return undefined;
+  const [bus, driver] = await Promise.all(['subsystem', 'driver'].map((link) => targetOf(join(directory, link))));
+  const pciAddress = directory.split('/').findLast((part) => isDeviceName('pci', part));
+  return { bus, name: basename(directory), driver, pciAddress };
 }
 
 /**
@@ -78,14 +107,17 @@ export async function interfacesOf(directory: string): Promise<readonly string[]
 }
 
 async function namesIn(directory: string): Promise<readonly string[]> {
-  try {
-    return (await readdir(directory)).sort();
-  } catch (error) {
-    if (isMissing(error)) return [];
-    throw error;
-  }
+  const names = await readdir(directory).catch(undefinedIfMissing);
+  return names?.sort() ?? [];
 }
 
-function isMissing(error: unknown): boolean {
-  return error instanceof Error && 'code' in error && (error.code === 'ENOENT' || error.code === 'ENOTDIR');
+/** The last part of what a symbolic link leads to. */
+async function targetOf(link: string): Promise<string | undefined> {
+  const target = await readlink(link).catch(undefinedIfMissing);
+  return target && basename(target);
+}
+
+function undefinedIfMissing(error: unknown): undefined {
+  if (error instanceof Error && 'code' in error && (error.code === 'ENOENT' || error.code === 'ENOTDIR')) return;
+  throw error;
 }
