@@ -10,6 +10,7 @@ import { mainTable, type Route, routes, Scope } from '../linux/route.ts';
 import { type Request, Rtnetlink } from '../linux/rtnetlink.ts';
 import { writeSysctl, writeSysctlIfAny } from '../linux/sysctl.ts';
 import { equalIP, formatPrefix, type IP, parseIP, parsePrefix } from '../net/ip.ts';
+import { deleteIpam } from './ipam.ts';
 
 /* What all interface plugins do to the interface of a container once it exists. */
 
@@ -65,6 +66,17 @@ export class Container implements Disposable {
     this.netlink[Symbol.dispose]();
     this.namespace[Symbol.dispose]();
   }
+}
+
+/**
+ * Removes the container's interface and lets its addresses go: in this order, so that nobody is given an address that an
+ * interface still has.
+ *
+ * @param container undefined when its namespace is gone, and the interface with it.
+ */
+export async function release(container: Container | undefined, call: PluginCall): Promise<void> {
+  await container?.removeLink(call.attachment.ifName);
+  await deleteIpam(call);
 }
 
 /** @throws {CniError} 8 */

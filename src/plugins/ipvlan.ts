@@ -4,17 +4,16 @@ import type { Plugin } from '../cni/plugin.ts';
 import type { Result } from '../cni/result.ts';
 import { parsePluginConfig } from '../cni/schema.ts';
 import { cniVersions } from '../cni/version.ts';
-import { announceAddresses, Container, checkInterface, configureInterface, resultOf } from './container-interface.ts';
-import { createInContainer, openHome } from './create-link.ts';
 import {
-  addRequiredIpam,
-  checkIpam,
-  deleteIpam,
-  gcIpam,
-  interfacePluginKeys,
-  requireIpam,
-  statusIpam,
-} from './ipam.ts';
+  announceAddresses,
+  Container,
+  checkInterface,
+  configureInterface,
+  release,
+  resultOf,
+} from './container-interface.ts';
+import { createInContainer, openHome } from './create-link.ts';
+import { addRequiredIpam, checkIpam, gcIpam, interfacePluginKeys, requireIpam, statusIpam } from './ipam.ts';
 import { findMaster } from './master.ts';
 
 const schema = z.object({
@@ -69,7 +68,7 @@ export const ipvlan: Plugin = {
     });
     undo.defer(() => container.removeLink(ifName));
     const addresses = inherited ?? (await addRequiredIpam(call));
-    undo.defer(() => deleteIpam(call));
+    undo.defer(() => release(container, call));
     const result = resultOf(ifName, link, netns, addresses, dns);
     await announceAddresses(container, ifName);
     await configureInterface(container, link, result);
@@ -79,8 +78,7 @@ export const ipvlan: Plugin = {
 
   async delete(call) {
     using container = Container.openIfAny(call.attachment);
-    await container?.removeLink(call.attachment.ifName);
-    await deleteIpam(call);
+    await release(container, call);
   },
 
   async check(call) {

@@ -4,9 +4,16 @@ import { CniError, ErrorCode } from '../cni/error.ts';
 import type { Plugin, PluginCall } from '../cni/plugin.ts';
 import { parsePluginConfig } from '../cni/schema.ts';
 import { cniVersions } from '../cni/version.ts';
-import { announceAddresses, Container, checkInterface, configureInterface, resultOf } from './container-interface.ts';
+import {
+  announceAddresses,
+  Container,
+  checkInterface,
+  configureInterface,
+  release,
+  resultOf,
+} from './container-interface.ts';
 import { createInContainer, openHome } from './create-link.ts';
-import { addIpam, checkIpam, deleteIpam, gcIpam, interfacePluginKeys, statusIpam } from './ipam.ts';
+import { addIpam, checkIpam, gcIpam, interfacePluginKeys, statusIpam } from './ipam.ts';
 import { macAddress, macArgument } from './mac-address.ts';
 import { checkMtu, findMaster } from './master.ts';
 
@@ -55,7 +62,7 @@ export const macvlan: Plugin = {
     });
     undo.defer(() => container.removeLink(ifName));
     const ipam = await addIpam(call);
-    undo.defer(() => deleteIpam(call));
+    undo.defer(() => release(container, call));
     const result = resultOf(ifName, link, netns, ipam, dns);
     if (ipam !== undefined) await announceAddresses(container, ifName);
     await configureInterface(container, link, result);
@@ -65,8 +72,7 @@ export const macvlan: Plugin = {
 
   async delete(call) {
     using container = Container.openIfAny(call.attachment);
-    await container?.removeLink(call.attachment.ifName);
-    await deleteIpam(call);
+    await release(container, call);
   },
 
   async check(call) {

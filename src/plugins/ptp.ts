@@ -21,9 +21,9 @@ import {
   parseIP,
   parsePrefix,
 } from '../net/ip.ts';
-import { Container, checkInterface, configure, enableIPv6, routeRequests } from './container-interface.ts';
+import { Container, checkInterface, configure, enableIPv6, release, routeRequests } from './container-interface.ts';
 import { enableForwarding } from './forwarding.ts';
-import { addRequiredIpam, checkIpam, deleteIpam, gcIpam, interfacePluginKeys, statusIpam } from './ipam.ts';
+import { addRequiredIpam, checkIpam, gcIpam, interfacePluginKeys, requireIpam, statusIpam } from './ipam.ts';
 import { createVeth, removeNodeEnds } from './veth.ts';
 
 const schema = z.object({
@@ -39,7 +39,7 @@ const schema = z.object({
  * Equal to the containernetworking plugin, but that nothing is left behind when an ADD fails, that an address may be alone
  * in its prefix and a gateway outside of it, that several addresses may share a subnet or a gateway, that an address which
  * the node reaches elsewhere already is refused, that IPv6 addresses are usable at once (nobody else is on the cable who
- * could have them), that DEL lets an address go only once no interface has it, and that GC reaches the IPAM plugin.
+ * could have them), that the node's end has the kernel's own queue length, that DEL lets an address go only once no interface has it, and that GC reaches the IPAM plugin.
  */
 export const ptp: Plugin = {
   type: 'ptp',
@@ -48,15 +48,16 @@ export const ptp: Plugin = {
   async add(call) {
     const { ifName, netns } = call.attachment;
     const { mtu, dns } = parsePluginConfig(schema, call.config);
+    requireIpam(call.config);
     using container = Container.open(call.attachment);
     using node = Rtnetlink.open();
 
     await using undo = new AsyncDisposableStack();
-    const ipam = await addRequiredIpam(call);
-    undo.defer(() => deleteIpam(call));
-    const ends = ipam.ips.map(({ address, gateway }) => endsOf(call.config.name, address, gateway));
     const { inContainer, onNode } = await createVeth(container, node, { name: ifName, mtu });
     undo.defer(() => container.removeLink(ifName));
+    const ipam = await addRequiredIpam(call);
+    undo.defer(() => release(container, call));
+    const ends = ipam.ips.map(({ address, gateway }) => endsOf(call.config.name, address, gateway));
     await skipDad([
       [container.namespace, ifName],
       [NetworkNamespace.host(), onNode.name],
@@ -78,12 +79,11 @@ export const ptp: Plugin = {
 
   async delete(call) {
     using container = Container.openIfAny(call.attachment);
-    await container?.removeLink(call.attachment.ifName);
     if (container === undefined && call.prevResult !== undefined) {
       using node = Rtnetlink.open();
       await removeNodeEnds(node, call.prevResult);
     }
-    await deleteIpam(call);
+    await release(container, call);
   },
 
   async check(call) {

@@ -201,8 +201,10 @@ describe('ptp', () => {
     const network = config('ptp', { ipam: addresses.ipam });
     await using _first = await added(network, attachment(pod.path));
     const before = await statesOf(pod.path);
-    const second = attachment(pod.path, { containerId: 'c2' });
-    await assert.rejects(runner.add(network, second), /interface "net1" already exists in/);
+    for (const containerId of ['c1', 'c2']) {
+      const second = attachment(pod.path, { containerId });
+      await assert.rejects(runner.add(network, second), /interface "net1" already exists in/);
+    }
     assert.deepEqual(await statesOf(pod.path), before);
     assert.deepEqual(await addresses.reserved(), ['10.1.2.2']);
   });
