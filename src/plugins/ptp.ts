@@ -39,7 +39,8 @@ const schema = z.object({
  * Equal to the containernetworking plugin, but that nothing is left behind when an ADD fails, that an address may be alone
  * in its prefix and a gateway outside of it, that several addresses may share a subnet or a gateway, that an address which
  * the node reaches elsewhere already is refused, that IPv6 addresses are usable at once (nobody else is on the cable who
- * could have them), that the node's end has the kernel's own queue length, that DEL lets an address go only once no interface has it, and that GC reaches the IPAM plugin.
+ * could have them), that the node's end has the kernel's own queue length, that DEL lets an address go only once no
+ * interface has it, and that GC reaches the IPAM plugin.
  */
 export const ptp: Plugin = {
   type: 'ptp',
