@@ -54,7 +54,7 @@ export async function startDaemon(config: DaemonConfig, options: DaemonOptions =
   await using starting = new AsyncDisposableStack();
 
   await mkdir(config.stateDir, { recursive: true, mode: 0o700 });
-  starting.use(await lockFile(join(config.stateDir, 'plexus.lock'), `stateDir: ${config.stateDir}`));
+  starting.use(await lockFile(join(config.stateDir, 'daemon.lock'), `stateDir: ${config.stateDir}`));
   const journal = await Journal.open(join(config.stateDir, 'journal'));
 
   const cluster = config.cluster ? new Cluster({ ...clusterOptions(config), log }) : undefined;

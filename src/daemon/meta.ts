@@ -146,7 +146,6 @@ async function check(_call: MetaCall, attachment: Attachment, { journal, runner 
 
 async function status({ settings }: MetaCall, path: readonly string[], context: MetaContext): Promise<string> {
   const { cluster, runner } = context;
-  await statusList(await defaultList(settings, cluster), searchPath(settings, path), runner);
   const problems = cluster?.problems() ?? [];
   if (problems.length > 0) {
     throw new CniError(
@@ -155,6 +154,7 @@ async function status({ settings }: MetaCall, path: readonly string[], context: 
       'pods that ask for additional networks may not start until it can',
     );
   }
+  await statusList(await defaultList(settings, cluster), searchPath(settings, path), runner);
   return '';
 }
 
