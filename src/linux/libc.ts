@@ -31,8 +31,6 @@ const nativeStrerror = libc.func('const char *strerror(int errno)');
 export const CLONE_NEWNET = 0x40000000;
 /** <sys/mount.h> */
 export const MS_BIND = 0x1000;
-export const MS_REC = 0x4000;
-export const MS_SHARED = 1 << 20;
 export const MNT_DETACH = 2;
 /** <sys/socket.h> */
 const MSG_TRUNC = 0x20;
@@ -79,19 +77,22 @@ async function onThread(
 /** What calls on other threads work on. koffi knows the buffers' addresses only: they must outlive the call. */
 const lent = new Set<readonly unknown[]>();
 
-function start(
+async function start(
   call: ReturnType<typeof libc.func>,
   args: readonly unknown[],
 ): Promise<{ readonly result: number; readonly errno: number }> {
-  return new Promise((resolve, reject) => {
-    lent.add(args);
-    call.async(...args, (error: Error | null, result: number) => {
-      lent.delete(args);
-      // koffi sets the thread's errno for as long as this callback runs.
-      if (error) reject(error);
-      else resolve({ result, errno: koffi.errno() });
+  lent.add(args);
+  try {
+    return await new Promise((resolve, reject) => {
+      call.async(...args, (error: Error | null, result: number) => {
+        // koffi sets the thread's errno for as long as this callback runs.
+        if (error) reject(error);
+        else resolve({ result, errno: koffi.errno() });
+      });
     });
-  });
+  } finally {
+    lent.delete(args);
+  }
 }
 
 /** socket(2). @throws {KernelError} */
@@ -168,11 +169,6 @@ export function unshare(flags: number): void {
 /** ioctl(2) without an argument. @throws {KernelError} */
 export function ioctl(fd: number, request: number): number {
   return checked('ioctl', nativeIoctl(fd, request));
-}
-
-/** ioctl(2) with a struct that the kernel reads and may write. @throws {KernelError} */
-export function ioctlWith(fd: number, request: number, argument: Uint8Array): number {
-  return checked('ioctl', nativeIoctl(fd, request, 'void *', argument));
 }
 
 /** mount(2). @throws {KernelError} */

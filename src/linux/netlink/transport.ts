@@ -86,7 +86,14 @@ class SocketTransport implements Transport {
 
   async receive(): Promise<Buffer> {
     const inbox = new Inbox(receiveSize, addressSize);
-    return fromKernel(inbox, await receiveOnThread(this.#fd, inbox));
+    for (;;) {
+      try {
+        return fromKernel(inbox, await receiveOnThread(this.#fd, inbox));
+      } catch (error) {
+        // A signal, such as of a child that ended, may reach any thread; with a timeout set, the call is not restarted.
+        if (!isKernelError(error, 'EINTR')) throw error;
+      }
+    }
   }
 
   [Symbol.dispose](): void {
