@@ -2,9 +2,7 @@ import assert from 'node:assert/strict';
 import { before, test } from 'node:test';
 import { CniError } from '../../src/cni/error.ts';
 import type { Result } from '../../src/cni/result.ts';
-import { isKernelError } from '../../src/linux/errors.ts';
-import { links } from '../../src/linux/link.ts';
-import { Rtnetlink } from '../../src/linux/rtnetlink.ts';
+import { supportedKinds } from '../../src/linux/link-kind-support.ts';
 import { testNamespace } from '../support/namespace.ts';
 import { addWire, becomeNode } from '../support/node.ts';
 import { attachment, config, hostLocalAddresses, ip, runner, stateOf, withResult } from './support.ts';
@@ -93,7 +91,7 @@ for (const { what, keys, prevResult, message, netns, code = 7 } of refused) {
 
 test('a kernel without ipvlan is told with the remedy, and nothing is left', async (t) => {
   await using pod = await testNamespace();
-  if (await hasIpvlan()) return t.skip('this kernel has ipvlan');
+  if ((await supportedKinds(['ipvlan'])).has('ipvlan')) return t.skip('this kernel has ipvlan');
   await using addresses = await hostLocalAddresses();
   const network = config('ipvlan', { master: 'ens5', ipam: addresses.ipam });
   await assert.rejects(runner.add(network, attachment(pod.path)), {
@@ -104,16 +102,6 @@ test('a kernel without ipvlan is told with the remedy, and nothing is left', asy
   assert.equal((await ip(pod.path, 'link')).length, 1);
   assert.deepEqual(await addresses.reserved(), []);
 });
-
-async function hasIpvlan(): Promise<boolean> {
-  using netlink = Rtnetlink.open();
-  const [parent] = await netlink.run(links.get({ name: 'ens5' }));
-  const kind = { type: 'ipvlan', mode: 'l2', flag: 'bridge' } as const;
-  const [made] = await netlink.settle(links.create({ name: 'probe', parent: parent.index, kind }));
-  if (made?.ok === false && isKernelError(made.error, 'EOPNOTSUPP')) return false;
-  await netlink.settle(links.delete({ name: 'probe' }));
-  return true;
-}
 
 test('a DEL needs neither a master nor a default route, and succeeds where there is nothing', async () => {
   await using pod = await testNamespace();
