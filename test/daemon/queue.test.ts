@@ -1,0 +1,112 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { setImmediate as settle } from 'node:timers/promises';
+import fc from 'fast-check';
+import { KeyedQueue } from '../../src/daemon/queue.ts';
+
+/** Tasks that end when they are told to, and what happened, in order. */
+function recorder() {
+  const steps: string[] = [];
+  const ends = new Map<string, () => void>();
+  return {
+    steps,
+    task: (name: string) => async (): Promise<string> => {
+      steps.push(`${name} begins`);
+      const { promise, resolve } = Promise.withResolvers<void>();
+      ends.set(name, resolve);
+      await promise;
+      steps.push(`${name} ends`);
+      return name;
+    },
+    end(name: string): void {
+      const end = ends.get(name);
+      assert.ok(end !== undefined, `${name} has not begun`);
+      end();
+    },
+  };
+}
+
+test('tasks of one key follow one another in the order they came, those of others run beside them', async () => {
+  const queue = new KeyedQueue();
+  const { steps, task, end } = recorder();
+  const first = queue.run('a', task('a1'));
+  const second = queue.run('a', task('a2'));
+  const other = queue.run('b', task('b1'));
+  await settle();
+  assert.deepEqual(steps, ['a1 begins', 'b1 begins']);
+  end('a1');
+  assert.equal(await first, 'a1');
+  await settle();
+  assert.deepEqual(steps, ['a1 begins', 'b1 begins', 'a1 ends', 'a2 begins']);
+  end('a2');
+  end('b1');
+  assert.deepEqual(await Promise.all([second, other]), ['a2', 'b1']);
+});
+
+test('a task that fails is its own business', async () => {
+  const queue = new KeyedQueue();
+  const failed = queue.run('a', async () => {
+    throw new Error('no');
+  });
+  const next = queue.run('a', async () => 'yes');
+  await assert.rejects(failed, { message: 'no' });
+  assert.equal(await next, 'yes');
+  await assert.rejects(
+    queue.alone(async () => {
+      throw new Error('no');
+    }),
+  );
+  assert.equal(await queue.run('a', async () => 'yes'), 'yes');
+});
+
+test('a task that is alone waits for all before it, and all after it wait', async () => {
+  const queue = new KeyedQueue();
+  const { steps, task, end } = recorder();
+  void queue.run('a', task('a1'));
+  void queue.alone(task('alone'));
+  void queue.run('b', task('b1'));
+  void queue.alone(task('alone again'));
+  await settle();
+  assert.deepEqual(steps, ['a1 begins']);
+  end('a1');
+  await settle();
+  end('alone');
+  await settle();
+  assert.deepEqual(steps.slice(1), ['a1 ends', 'alone begins', 'alone ends', 'b1 begins']);
+  end('b1');
+  await settle();
+  end('alone again');
+  await queue.idle();
+  assert.deepEqual(steps.slice(5), ['b1 ends', 'alone again begins', 'alone again ends']);
+});
+
+test('no order of tasks breaks the rules', async () => {
+  const wanted = fc.array(fc.constantFrom('a', 'b', 'c', 'alone'), { maxLength: 20 });
+  await fc.assert(
+    fc.asyncProperty(wanted, fc.array(fc.nat({ max: 3 }), { minLength: 20, maxLength: 20 }), async (keys, lengths) => {
+      const queue = new KeyedQueue();
+      const running = new Set<string>();
+      const finished: number[] = [];
+      const results = keys.map((key, index) => {
+        const task = async (): Promise<void> => {
+          assert.ok(key === 'alone' ? running.size === 0 : !running.has('alone') && !running.has(key));
+          running.add(key);
+          for (let ticks = lengths[index] ?? 0; ticks > 0; ticks--) await settle();
+          running.delete(key);
+          finished.push(index);
+        };
+        return key === 'alone' ? queue.alone(task) : queue.run(key, task);
+      });
+      await Promise.all(results);
+      for (const key of ['a', 'b', 'c', 'alone']) {
+        const ofKey = finished.filter((index) => keys[index] === key);
+        assert.deepEqual(
+          ofKey,
+          ofKey.toSorted((x, y) => x - y),
+        );
+      }
+      assert.equal(finished.length, keys.length);
+    }),
+    { numRuns: 100 },
+  );
+});
