@@ -57,7 +57,14 @@ export async function playground(options: ApiOptions = {}, timings: Partial<Watc
   };
 }
 
-/** Waits for something to become so. What never does fails the test by its time limit, which the runner sets. */
+/** Longer than anything takes that works: a test that waits in vain is to fail, not to hang. */
+const patience = 15_000;
+
+/** Waits for something to become so. @throws {Error} when it never does. */
 export async function until(condition: () => boolean): Promise<void> {
-  while (!condition()) await sleep(2);
+  const deadline = performance.now() + patience;
+  while (!condition()) {
+    if (performance.now() > deadline) throw new Error(`waited in vain until ${condition}`);
+    await sleep(2);
+  }
 }
