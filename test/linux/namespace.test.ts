@@ -1,10 +1,12 @@
 import assert from 'node:assert/strict';
+import { execFile } from 'node:child_process';
 import { readdirSync, readlinkSync } from 'node:fs';
 import { mkdtemp, rm, symlink, writeFile } from 'node:fs/promises';
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
+import { promisify } from 'node:util';
 import fc from 'fast-check';
 import { isKernelError } from '../../src/linux/errors.ts';
 import {
@@ -92,6 +94,7 @@ test('what is no network namespace is refused with its path, and nothing is left
   t.after(() => rm(directory, { recursive: true }));
   await writeFile(join(directory, 'file'), '');
   await symlink('/nowhere', join(directory, 'dangling'));
+  await promisify(execFile)('mkfifo', [join(directory, 'fifo')]);
   const server = createServer().listen(join(directory, 'socket'));
   t.after(() => server.close());
   const before = openFiles();
@@ -101,6 +104,7 @@ test('what is no network namespace is refused with its path, and nothing is left
     [join(directory, 'file', 'x'), 'ENOTDIR'],
     [join(directory, 'file'), 'EINVAL'],
     [join(directory, 'socket'), 'ENXIO'],
+    [join(directory, 'fifo'), 'EINVAL'],
     [directory, 'EINVAL'],
     ['/dev/null', 'EINVAL'],
     ['/proc/self/ns/uts', 'EINVAL'],
