@@ -163,6 +163,45 @@ function read(request: Request<unknown>, ...payloads: readonly Buffer[]): void {
   }
 }
 
+test('a list is of what was asked for, also where the kernel tells everything', async () => {
+  const [, address, route, neighbour] = await realAnswers();
+  for (const family of [4, 6] as const) {
+    const lists = [
+      addresses
+        .list({ family })
+        .decode(address?.payloads ?? [])
+        .map((each) => each.address.ip.family),
+      routes
+        .list({ family })
+        .decode(route?.payloads ?? [])
+        .map((each) => each.family),
+      neighbours
+        .list({ family })
+        .decode(neighbour?.payloads ?? [])
+        .map((each) => each.ip.family),
+    ];
+    for (const list of lists.slice(0, family === 4 ? 3 : 2)) assert.ok(list.length > 0);
+    assert.deepEqual(new Set(lists.flat()), new Set([family]));
+  }
+  for (const index of [1, 2]) {
+    const lists = [
+      addresses
+        .list({ index })
+        .decode(address?.payloads ?? [])
+        .map((each) => each.index),
+      routes
+        .list({ index })
+        .decode(route?.payloads ?? [])
+        .map((each) => each.index),
+      neighbours
+        .list({ index })
+        .decode(neighbour?.payloads ?? [])
+        .map((each) => each.index),
+    ];
+    for (const each of lists.flat()) assert.equal(each, index);
+  }
+});
+
 test('an address of one family in a message of the other is left out', async () => {
   const answers = await realAnswers();
   for (const index of [1, 2, 3]) {

@@ -272,7 +272,8 @@ test('the words of the kernel are read wherever they stand, and nowhere else', a
   const request = Buffer.alloc(20);
   request.writeUInt32LE(20, 0);
   const hostile = Buffer.alloc(16);
-  hostile.writeUInt32LE(0xffff_ffff, 0);
+  // As a signed number, one that would lead back to the attribute.
+  hostile.writeUInt32LE(0xffff_ffe8, 0);
   const cases: readonly [title: string, type: number, flags: number, payload: Buffer[], expected: string][] = [
     ['capped', NLMSG_ERROR, 0x300, [word(-22), Buffer.alloc(16), tlv], 'x: invalid argument (invalid VLAN id)'],
     ['with the request', NLMSG_ERROR, 0x200, [word(-22), request, tlv], 'x: invalid argument (invalid VLAN id)'],

@@ -132,6 +132,9 @@ test('a route is deleted by as much as is known of it', async () => {
       routes.delete({ family: 4, destination, ...known }),
     );
   }
+  for (const scope of [Scope.universe, Scope.link, Scope.host]) {
+    await netlink.run(routes.add({ family: 4, destination, index, scope }), routes.delete({ family: 4, destination }));
+  }
 });
 
 test('two routes to one destination stand side by side where their ways or priorities differ, unless exclusive', async () => {
