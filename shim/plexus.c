@@ -193,9 +193,9 @@ static bool parse_seconds(struct span text, int64_t *milliseconds)
 			unit = unit > 1 ? unit / 10 : -1;
 		} else if (unit == 0) {
 			value = value * 10 + (c - '0') * 1000;
-			if (value > MAX_SECONDS * INT64_C(1000))
-				return false;
 		}
+		if (value > MAX_SECONDS * INT64_C(1000))
+			return false;
 	}
 	*milliseconds = value;
 	return true;
