@@ -67,15 +67,14 @@ export class ReservationFiles {
    * A reservation appears whole or not at all: its content is written and synced under another name, then linked to its
    * own, which fails where the name exists. A power cut cannot leave an empty file that no DEL would ever match. The
    * directory itself is not synced: what a power cut takes back belonged to sandboxes that it ended as well.
+   *
+   * {@link tidy} is to follow, for which nobody need wait.
    */
   async create(reservations: readonly NewReservation[], owner: string): Promise<void> {
     const linked: string[] = [];
     steps.publish({ at: 'write' });
     try {
-      const marks = reservations.map(({ ip, set }) =>
-        writeFile(this.#path(temporaryLast(set)), formatIP(ip), { mode: 0o600 }),
-      );
-      throwFirst(await Promise.allSettled([this.#writeTemporary(owner), ...marks]));
+      await this.#writeTemporary(owner);
       steps.publish({ at: 'link' });
       const links = reservations.map(async ({ ip }) => {
         const name = formatIP(ip);
@@ -83,17 +82,21 @@ export class ReservationFiles {
         linked.push(name);
       });
       throwFirst(await Promise.allSettled(links));
-      steps.publish({ at: 'mark' });
-      // Only now: an address that was not given away must not count as the last one that was.
-      const renames = reservations.map(({ set }) =>
-        rename(this.#path(temporaryLast(set)), this.#path(`last_reserved_ip.${set}`)),
-      );
-      throwFirst(await Promise.allSettled([...renames, this.#remove(temporaryReservation)]));
     } catch (thrown) {
-      const temporaries = [temporaryReservation, ...reservations.map(({ set }) => temporaryLast(set))];
-      await Promise.allSettled([...linked, ...temporaries].map((name) => this.#remove(name)));
+      await Promise.allSettled([...linked, temporaryReservation].map((name) => this.#remove(name)));
       throw thrown;
     }
+  }
+
+  /** Notes which address each range set gave away last, and removes what {@link create} left. */
+  async tidy(reservations: readonly NewReservation[]): Promise<void> {
+    steps.publish({ at: 'tidy' });
+    const marks = reservations.map(async ({ ip, set }) => {
+      const temporary = this.#path(temporaryLast(set));
+      await writeFile(temporary, formatIP(ip), { mode: 0o600 });
+      await rename(temporary, this.#path(`last_reserved_ip.${set}`));
+    });
+    throwFirst(await Promise.allSettled([...marks, this.#remove(temporaryReservation)]));
   }
 
   async #writeTemporary(content: string): Promise<void> {

@@ -52,6 +52,8 @@ export class Store {
   readonly #directory: string;
   readonly #files: ReservationFiles;
   #view: View | undefined;
+  /** Given away in this turn. */
+  #given: NewReservation[] = [];
   #turn: Promise<void> = Promise.resolve();
 
   constructor(directory: string) {
@@ -111,6 +113,7 @@ export class Store {
 
   #transaction(view: View): Transaction {
     const files = this.#files;
+    const given = this.#given;
     return {
       reservations: view.reservations,
       async lastReserved(set) {
@@ -120,6 +123,7 @@ export class Store {
       async reserve(allocations, owner) {
         view.mtime = undefined;
         await files.create(allocations, owner);
+        given.push(...allocations);
         for (const { ip, set } of allocations) {
           view.reservations.add({ ip, owner });
           view.last.set(set, ip);
@@ -139,9 +143,11 @@ export class Store {
   /** Marks the directory, so that the next one knows whether it changed, and lets the lock go. */
   async #leave(lock: DirectoryLock): Promise<void> {
     using _ = lock;
+    const given = this.#given.splice(0);
     const view = this.#view;
     if (view === undefined || view.mtime !== undefined) return;
     try {
+      if (given.length > 0) await this.#files.tidy(given);
       view.mtime = await this.#files.stampMtime();
     } catch {
       // Nobody is given a wrong address for want of this. The next one reads the directory again.
