@@ -1,4 +1,4 @@
-import { close, constants, openSync, read, write } from 'node:fs';
+import { close, closeSync, constants, openSync, read, write, writeSync } from 'node:fs';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import type { NetworkNamespace } from './namespace.ts';
@@ -55,6 +55,25 @@ export async function writeSysctlIfAny(
     await writeSysctl(namespace, value, ...name);
   } catch (error) {
     if (!isMissing(error)) throw error;
+  }
+}
+
+/**
+ * Writes a sysctl at once, and passes over one that this kernel does not have. Only for those that the kernel does nothing
+ * with but store (`proc_dointvec`), so that there is nothing to wait for: `arp_notify`, `ndisc_notify`.
+ */
+export function storeSysctl(namespace: NetworkNamespace, value: number, ...name: readonly string[]): void {
+  let fd: number;
+  try {
+    fd = open(namespace, name, constants.O_WRONLY);
+  } catch (error) {
+    if (isMissing(error)) return;
+    throw error;
+  }
+  try {
+    writeSync(fd, `${value}\n`);
+  } finally {
+    closeSync(fd);
   }
 }
 

@@ -8,7 +8,7 @@ import { type Link, links } from '../linux/link.ts';
 import { NetworkNamespace } from '../linux/namespace.ts';
 import { mainTable, type Route, routes, Scope } from '../linux/route.ts';
 import { type Request, Rtnetlink } from '../linux/rtnetlink.ts';
-import { writeSysctl, writeSysctlIfAny } from '../linux/sysctl.ts';
+import { storeSysctl, writeSysctl, writeSysctlIfAny } from '../linux/sysctl.ts';
 import { equalIP, formatPrefix, type IP, parseIP, parsePrefix } from '../net/ip.ts';
 import { deleteIpam } from './ipam.ts';
 
@@ -114,11 +114,9 @@ export function resultOf(
  * Announces addresses to the neighbours when the interface comes up (ip-sysctl.txt): without it they would go on sending
  * to whoever had the address before.
  */
-export async function announceAddresses({ namespace }: Container, name: string): Promise<void> {
-  await Promise.all([
-    writeSysctlIfAny(namespace, 1, 'ipv4', 'conf', name, 'arp_notify'),
-    writeSysctlIfAny(namespace, 1, 'ipv6', 'conf', name, 'ndisc_notify'),
-  ]);
+export function announceAddresses({ namespace }: Container, name: string): void {
+  storeSysctl(namespace, 1, 'ipv4', 'conf', name, 'arp_notify');
+  storeSysctl(namespace, 1, 'ipv6', 'conf', name, 'ndisc_notify');
 }
 
 /**

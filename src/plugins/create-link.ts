@@ -1,9 +1,11 @@
 import { randomBytes } from 'node:crypto';
 import { CniError, ErrorCode } from '../cni/error.ts';
+import type { PluginCall } from '../cni/plugin.ts';
 import { isKernelError } from '../linux/errors.ts';
 import { type Link, links, type NewLink } from '../linux/link.ts';
 import { Rtnetlink } from '../linux/rtnetlink.ts';
 import type { Container } from './container-interface.ts';
+import { deleteIpam } from './ipam.ts';
 
 /** Where the interface is that a container's own stands on. */
 export interface Home extends Disposable {
@@ -44,7 +46,32 @@ export async function createInContainer(
 }
 
 /** @throws {CniError} when the container has an interface of that name. */
-export async function refuseTakenName({ netlink, namespace }: Container, name: string): Promise<void> {
+export /**
+ * {@link createInContainer}, while the interface's addresses are being reserved: the kernel and the disk work at the same
+ * time. What was done is taken back with `undo`, also where the other has failed.
+ *
+ * @param reserving The IPAM plugin's ADD, under way.
+ */
+export async function createWithAddresses<A>(
+  undo: AsyncDisposableStack,
+  home: Pick<Home, 'netlink'>,
+  container: Container,
+  link: Omit<NewLink, 'namespace' | 'up'>,
+  call: PluginCall,
+  reserving: Promise<A>,
+): Promise<readonly [Link, A]> {
+  const [made, reserved] = await Promise.allSettled([createInContainer(home, container, link), reserving]);
+  undo.defer(async () => {
+    // An address that an interface may still have is not given back.
+    if (made.status === 'fulfilled') await container.removeLink(link.name);
+    if (reserved.status === 'fulfilled') await deleteIpam(call);
+  });
+  if (made.status === 'rejected') throw made.reason;
+  if (reserved.status === 'rejected') throw reserved.reason;
+  return [made.value, reserved.value];
+}
+
+async function refuseTakenName({ netlink, namespace }: Container, name: string): Promise<void> {
   const [found] = await netlink.settle(links.get({ name }));
   if (found?.ok !== true) return;
   throw new CniError(

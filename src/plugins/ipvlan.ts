@@ -12,7 +12,7 @@ import {
   release,
   resultOf,
 } from './container-interface.ts';
-import { createInContainer, openHome } from './create-link.ts';
+import { createWithAddresses, openHome } from './create-link.ts';
 import { addRequiredIpam, checkIpam, gcIpam, interfacePluginKeys, requireIpam, statusIpam } from './ipam.ts';
 import { findMaster } from './master.ts';
 
@@ -60,17 +60,12 @@ export const ipvlan: Plugin = {
     const parent = await findMaster(home.netlink, master, home.place);
 
     await using undo = new AsyncDisposableStack();
-    const link = await createInContainer(home, container, {
-      name: ifName,
-      parent: parent.index,
-      mtu: mtu || undefined,
-      kind: { type: 'ipvlan', mode, flag },
-    });
-    undo.defer(() => container.removeLink(ifName));
-    const addresses = inherited ?? (await addRequiredIpam(call));
-    undo.defer(() => release(container, call));
+    const kind = { type: 'ipvlan', mode, flag } as const;
+    const newLink = { name: ifName, parent: parent.index, mtu: mtu || undefined, kind };
+    const reserving = inherited === undefined ? addRequiredIpam(call) : Promise.resolve(inherited);
+    const [link, addresses] = await createWithAddresses(undo, home, container, newLink, call, reserving);
     const result = resultOf(ifName, link, netns, addresses, dns);
-    await announceAddresses(container, ifName);
+    announceAddresses(container, ifName);
     await configureInterface(container, link, result);
     undo.move();
     return result;

@@ -12,7 +12,7 @@ import {
   release,
   resultOf,
 } from './container-interface.ts';
-import { createInContainer, openHome } from './create-link.ts';
+import { createWithAddresses, openHome } from './create-link.ts';
 import { addIpam, checkIpam, gcIpam, interfacePluginKeys, statusIpam } from './ipam.ts';
 import { macAddress, macArgument } from './mac-address.ts';
 import { checkMtu, findMaster } from './master.ts';
@@ -53,18 +53,11 @@ export const macvlan: Plugin = {
     checkMtu(mtu, parent);
 
     await using undo = new AsyncDisposableStack();
-    const link = await createInContainer(home, container, {
-      name: ifName,
-      parent: parent.index,
-      mtu: mtu || undefined,
-      mac,
-      kind: { type: 'macvlan', mode, bcQueueLength: bcqueuelen },
-    });
-    undo.defer(() => container.removeLink(ifName));
-    const ipam = await addIpam(call);
-    undo.defer(() => release(container, call));
+    const kind = { type: 'macvlan', mode, bcQueueLength: bcqueuelen } as const;
+    const newLink = { name: ifName, parent: parent.index, mtu: mtu || undefined, mac, kind };
+    const [link, ipam] = await createWithAddresses(undo, home, container, newLink, call, addIpam(call));
     const result = resultOf(ifName, link, netns, ipam, dns);
-    if (ipam !== undefined) await announceAddresses(container, ifName);
+    if (ipam !== undefined) announceAddresses(container, ifName);
     await configureInterface(container, link, result);
     undo.move();
     return result;
