@@ -1,0 +1,54 @@
+import { type ChildProcess, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { readFile, writeFile } from 'node:fs/promises';
+import { join, resolve } from 'node:path';
+
+const root = resolve(import.meta.dirname, '..');
+
+const flags = (process.env['BENCH_DAEMON_FLAGS'] ?? '').split(' ').filter((flag) => flag !== '');
+
+/** The daemon as a process of its own, as on a node. */
+export class DaemonProcess implements AsyncDisposable {
+  readonly socket: string;
+  readonly #process: ChildProcess;
+
+  private constructor(socket: string, process: ChildProcess) {
+    this.socket = socket;
+    this.#process = process;
+  }
+
+  /** @param directory Of its socket, state and configuration. */
+  static async start(directory: string): Promise<DaemonProcess> {
+    const file = join(directory, 'daemon.json');
+    const config = {
+      socketDir: join(directory, 'run'),
+      stateDir: join(directory, 'state'),
+      cluster: false,
+      metricsPort: 0,
+    };
+    await writeFile(file, JSON.stringify(config));
+    const child = spawn(process.execPath, [join(root, 'bin/plexus'), 'daemon', '--config', file], {
+      stdio: ['ignore', 'ignore', 'pipe'],
+    });
+    const { promise, resolve, reject } = Promise.withResolvers<void>();
+    let log = '';
+    child.stderr.on('data', (chunk: Buffer) => {
+      if (process.env['DBG']) process.stderr.write(chunk); if (log.length < 65_536) log += chunk;
+      if (log.includes('"msg":"ready"')) resolve();
+    });
+    child.once('exit', () => reject(new Error(`the daemon ended:\n${log}`)));
+    await promise;
+    return new DaemonProcess(join(config.socketDir, 'plexus.sock'), child);
+  }
+
+  /** Resident memory in MB (10^6 bytes), from proc_pid_status(5). */
+  async residentMemory(): Promise<number> {
+    const status = await readFile(`/proc/${this.#process.pid}/status`, 'utf8');
+    return (Number(/^VmRSS:\s+(\d+) kB$/m.exec(status)?.[1]) * 1024) / 1e6;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#process.kill('SIGTERM');
+    await once(this.#process, 'exit');
+  }
+}
