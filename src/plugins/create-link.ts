@@ -45,8 +45,7 @@ export async function createInContainer(
   return container.link(link.name);
 }
 
-/** @throws {CniError} when the container has an interface of that name. */
-export /**
+/**
  * {@link createInContainer}, while the interface's addresses are being reserved: the kernel and the disk work at the same
  * time. What was done is taken back with `undo`, also where the other has failed.
  *
@@ -71,7 +70,8 @@ export async function createWithAddresses<A>(
   return [made.value, reserved.value];
 }
 
-async function refuseTakenName({ netlink, namespace }: Container, name: string): Promise<void> {
+/** @throws {CniError} when the container has an interface of that name. */
+export async function refuseTakenName({ netlink, namespace }: Container, name: string): Promise<void> {
   const [found] = await netlink.settle(links.get({ name }));
   if (found?.ok !== true) return;
   throw new CniError(
