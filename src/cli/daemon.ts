@@ -1,6 +1,6 @@
 import { setFlagsFromString } from 'node:v8';
-import { Command, InvalidArgumentError } from 'commander';
-import type { JsonObject } from '../cni/json.ts';
+import { Command } from 'commander';
+import { type DaemonOptions, overridesOf, parsePort, withDaemonOptions } from './options.ts';
 
 /**
  * Threads that wait for the kernel and the disk. A netlink request holds one while somebody's removal of a device keeps
@@ -14,26 +14,15 @@ const threads = '16';
  */
 const heapFlags = '--semi-space-growth-factor=1';
 
-interface Options {
-  readonly config?: string;
-  readonly kubeconfig?: string;
-  readonly cluster: boolean;
-  readonly nodeName?: string;
-  readonly socketDir?: string;
-  readonly stateDir?: string;
+interface Options extends DaemonOptions {
   readonly metricsPort?: number;
   readonly logLevel?: string;
 }
 
 export function daemonCommand(): Command {
-  return new Command('daemon')
-    .description('answer the container runtime of this node, until SIGTERM')
-    .option('--config <file>', "the daemon's configuration, JSON with the keys of Multus' daemon-config.json")
-    .option('--kubeconfig <file>', 'how to reach the Kubernetes API; default: the service account of this pod')
-    .option('--no-cluster', 'there is none: every pod gets the default network alone')
-    .option('--node-name <name>', "this node's name in Kubernetes; default: the host's")
-    .option('--socket-dir <directory>', 'where the shim finds the socket; default: /run/plexus')
-    .option('--state-dir <directory>', 'what outlives a restart; default: /var/lib/plexus')
+  return withDaemonOptions(
+    new Command('daemon').description('answer the container runtime of this node, until SIGTERM'),
+  )
     .option('--metrics-port <port>', 'of /healthz, /readyz and /metrics on 127.0.0.1; default: 9091', parsePort)
     .option('--log-level <level>', 'debug, verbose, info, warn, error or panic; default: info')
     .addHelpText('after', '\nWhat is given here counts more than what the configuration says.')
@@ -61,14 +50,4 @@ async function run(options: Options): Promise<void> {
       void daemon.close().then(() => process.exit(0));
     });
   }
-}
-
-/** The keys of the configuration that were given as options. */
-function overridesOf({ config: _, cluster, ...given }: Options): JsonObject {
-  return { ...given, ...(!cluster && { cluster }) };
-}
-
-function parsePort(text: string): number {
-  if (/^\d{1,5}$/.test(text)) return Number(text);
-  throw new InvalidArgumentError('expected a number.');
 }

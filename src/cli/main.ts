@@ -1,6 +1,7 @@
 import { Command } from 'commander';
 import manifest from '../../package.json' with { type: 'json' };
 import { daemonCommand } from './daemon.ts';
+import { doctorCommand } from './doctor.ts';
 import { runCommand } from './run.ts';
 
 /* What a command needs beyond its options is loaded when it is called: the daemon stays small, and the others quick. */
@@ -10,6 +11,7 @@ const program = new Command('plexus')
   .version(manifest.version, '--version')
   .showHelpAfterError('(plexus --help lists commands and options)')
   .addCommand(daemonCommand())
+  .addCommand(doctorCommand())
   .addCommand(runCommand())
   .addCommand(
     new Command('version')

@@ -51,13 +51,15 @@ export interface Daemon {
  */
 export async function startDaemon(config: DaemonConfig, options: DaemonOptions = {}): Promise<Daemon> {
   const { log = createLog(config.logLevel), plugins = builtinPlugins, stopMs = 25_000 } = options;
+  const access = config.cluster ? clusterAccess(config) : undefined;
   await using starting = new AsyncDisposableStack();
 
   await mkdir(config.stateDir, { recursive: true, mode: 0o700 });
   starting.use(await lockFile(join(config.stateDir, 'daemon.lock'), `stateDir: ${config.stateDir}`));
   const journal = await Journal.open(join(config.stateDir, 'journal'));
 
-  const cluster = config.cluster ? new Cluster({ ...clusterOptions(config), log }) : undefined;
+  const { nodeName, eventReporter: component } = config;
+  const cluster = access && new Cluster({ access, nodeName, component, log });
   if (cluster !== undefined) starting.defer(() => cluster.close(flushMs));
 
   const metrics = new Metrics();
@@ -116,15 +118,13 @@ export async function startDaemon(config: DaemonConfig, options: DaemonOptions =
 }
 
 /** @throws {Error} when there is neither a kubeconfig nor a pod's service account. */
-function clusterOptions({ kubeconfig, nodeName, eventReporter }: DaemonConfig) {
-  if (kubeconfig === undefined && !process.env['KUBERNETES_SERVICE_HOST']) {
-    throw new Error(
-      'kubeconfig: expected the path of a kubeconfig, as this process does not run in a pod (KUBERNETES_SERVICE_HOST is ' +
-        'not set); without a cluster, set "cluster" to false',
-    );
-  }
-  const access = kubeconfig === undefined ? Access.inCluster() : Access.kubeconfig(kubeconfig);
-  return { access, nodeName, component: eventReporter };
+function clusterAccess({ kubeconfig }: DaemonConfig): Access {
+  if (kubeconfig !== undefined) return Access.kubeconfig(kubeconfig);
+  if (process.env['KUBERNETES_SERVICE_HOST']) return Access.inCluster();
+  throw new Error(
+    'kubeconfig: expected the path of a kubeconfig, as this process does not run in a pod (KUBERNETES_SERVICE_HOST is ' +
+      'not set); without a cluster, set "cluster" to false',
+  );
 }
 
 async function closeHealth(server: Server): Promise<void> {

@@ -2,9 +2,9 @@ import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import fc from 'fast-check';
 import { CniError } from '../../src/cni/error.ts';
+import { encodeRequest } from '../../src/daemon/client.ts';
 import { encodeAnswer, type Request, RequestReader } from '../../src/daemon/frame.ts';
 import { thrownBy } from '../cni/support.ts';
-import { encodeRequest } from './wire.ts';
 
 const readAll = (bytes: Uint8Array): Request | undefined => new RequestReader().push(bytes);
 

@@ -4,12 +4,13 @@ import type { JsonObject } from '../../src/cni/json.ts';
 import type { Plugin } from '../../src/cni/plugin.ts';
 import { emptyResult } from '../../src/cni/result.ts';
 import { cniVersions } from '../../src/cni/version.ts';
+import { decodeAnswer, encodeRequest } from '../../src/daemon/client.ts';
 import { readDaemonConfig } from '../../src/daemon/config.ts';
 import { type Daemon, type DaemonOptions, startDaemon } from '../../src/daemon/daemon.ts';
 import type { Answer } from '../../src/daemon/frame.ts';
 import { testDirectory } from '../support/directory.ts';
 import { keptLog, type LogLine } from './log.ts';
-import { decodeAnswer, encodeRequest, exchange } from './wire.ts';
+import { exchange } from './wire.ts';
 
 export interface Call {
   readonly command: string;

@@ -5,11 +5,12 @@ import { join } from 'node:path';
 import { describe, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import fc from 'fast-check';
+import { decodeAnswer, encodeRequest } from '../../src/daemon/client.ts';
 import type { Answer, Request } from '../../src/daemon/frame.ts';
 import { CallServer, type Limits } from '../../src/daemon/server.ts';
 import { testDirectory } from '../support/directory.ts';
 import { keptLog, type LogLine } from './log.ts';
-import { decodeAnswer, encodeRequest, exchange, received } from './wire.ts';
+import { exchange, received } from './wire.ts';
 
 const call: Request = { name: 'plexus', env: { CNI_COMMAND: 'VERSION' }, stdin: '{}' };
 const timeout = 20_000;

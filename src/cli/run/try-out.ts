@@ -107,10 +107,14 @@ async function findShim(): Promise<string> {
   return shim;
 }
 
-/** Fulfilled by the first signal that asks to end. The second one ends at once, and the kernel cleans up. */
+/**
+ * Fulfilled by the first signal that asks to end, or when nobody reads on. The second signal ends at once, and the kernel
+ * cleans up.
+ */
 function signalled(): Promise<'stopped'> {
   const { promise, resolve } = Promise.withResolvers<'stopped'>();
   for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.once(signal, () => resolve('stopped'));
+  process.stdout.on('error', () => resolve('stopped'));
   return promise;
 }
 

@@ -1,0 +1,32 @@
+import { type Command, InvalidArgumentError } from 'commander';
+import type { JsonObject } from '../cni/json.ts';
+
+/** Options of commands that need to know how the daemon is configured. */
+export interface DaemonOptions {
+  readonly config?: string;
+  readonly kubeconfig?: string;
+  readonly cluster: boolean;
+  readonly nodeName?: string;
+  readonly socketDir?: string;
+  readonly stateDir?: string;
+}
+
+export function withDaemonOptions(command: Command): Command {
+  return command
+    .option('--config <file>', "the daemon's configuration, JSON with the keys of Multus' daemon-config.json")
+    .option('--kubeconfig <file>', 'how to reach the Kubernetes API; default: the service account of this pod')
+    .option('--no-cluster', 'there is none: every pod gets the default network alone')
+    .option('--node-name <name>', "this node's name in Kubernetes; default: the host's")
+    .option('--socket-dir <directory>', 'where the shim finds the socket; default: /run/plexus')
+    .option('--state-dir <directory>', 'what outlives a restart; default: /var/lib/plexus');
+}
+
+/** The keys of the configuration that were given as options. */
+export function overridesOf({ config: _, cluster, ...given }: DaemonOptions): JsonObject {
+  return { ...given, ...(!cluster && { cluster }) };
+}
+
+export function parsePort(text: string): number {
+  if (/^\d{1,5}$/.test(text)) return Number(text);
+  throw new InvalidArgumentError('expected a number.');
+}
