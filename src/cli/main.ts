@@ -18,6 +18,7 @@ const program = new Command('plexus')
       .description('print the version')
       .action(() => console.log(`plexus ${manifest.version}, node ${process.version}`)),
   );
+for (const command of program.commands) command.copyInheritedSettings(program);
 
 try {
   await program.parseAsync();

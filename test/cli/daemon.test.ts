@@ -1,0 +1,84 @@
+import assert from 'node:assert/strict';
+import { once } from 'node:events';
+import { readdir, readFile, stat, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { createInterface } from 'node:readline';
+import { describe, test } from 'node:test';
+import { callDaemon } from '../../src/daemon/client.ts';
+import { testDirectory } from '../support/directory.ts';
+import { run, start } from './plexus.ts';
+
+const timeout = 60_000;
+
+test('plexus version tells the version of plexus and of node', { timeout }, async () => {
+  const { version } = JSON.parse(await readFile(join(import.meta.dirname, '../../package.json'), 'utf8'));
+  assert.deepEqual(await run(['version']), {
+    status: 0,
+    stdout: `plexus ${version}, node ${process.version}\n`,
+    stderr: '',
+  });
+});
+
+test('plexus alone, or with what it does not know, tells what there is', { timeout }, async () => {
+  for (const args of [[], ['deamon'], ['daemon', '--verbose']]) {
+    const { status, stderr } = await run(args);
+    assert.equal(status, 1);
+    assert.match(stderr, /Usage: plexus|plexus --help/);
+  }
+});
+
+describe('plexus daemon', { timeout }, () => {
+  for (const signal of ['SIGTERM', 'SIGINT'] as const) {
+    test(`answers until ${signal}, and leaves no socket`, async () => {
+      await using directory = await testDirectory();
+      const file = join(directory.path, 'daemon.json');
+      await writeFile(
+        file,
+        JSON.stringify({ stateDir: join(directory.path, 'state'), socketDir: '/nowhere', metricsPort: 0 }),
+      );
+      const child = start(['daemon', '--config', file, '--no-cluster', '--socket-dir', join(directory.path, 'run')]);
+      const lines = createInterface(child.stderr ?? assert.fail());
+      const logged: string[] = [];
+      lines.on('line', (line) => logged.push(JSON.parse(line).msg));
+      await once(lines, 'line');
+      assert.deepEqual(logged, ['ready']);
+
+      const socket = join(directory.path, 'run/plexus.sock');
+      const request = { name: 'plexus', env: { CNI_COMMAND: 'VERSION' }, stdin: '' };
+      assert.equal((await callDaemon(socket, request, 10_000)).exitStatus, 0);
+      // libuv has made its threads by then: as many as the command wants, beside those that there are without them.
+      const tasks = await readdir(`/proc/${child.pid}/task`);
+      assert.ok(tasks.length > 16, `${tasks.length} threads`);
+
+      child.kill(signal);
+      assert.deepEqual(await once(child, 'close'), [0, null]);
+      assert.deepEqual(logged, ['ready', 'ending: no more calls are taken', 'ended']);
+      await assert.rejects(stat(socket), { code: 'ENOENT' });
+    });
+  }
+
+  const wrong: readonly [string, readonly string[], RegExp][] = [
+    ['a configuration that is not there', ['--config', '/nowhere/daemon.json'], /^plexus: .*\/nowhere\/daemon\.json/],
+    [
+      'a level that is none',
+      ['--log-level', 'loud'],
+      /^plexus: the command line: logLevel: expected debug, .*, found "loud"\n$/,
+    ],
+    [
+      'a port that is none',
+      ['--metrics-port', 'http'],
+      /^error: option '--metrics-port <port>' argument 'http' is invalid/,
+    ],
+    ['no way to a cluster', [], /^plexus: kubeconfig: expected the path of a kubeconfig/],
+  ];
+  for (const [name, args, message] of wrong) {
+    test(`${name} is an error, and nothing is made`, async () => {
+      await using directory = await testDirectory();
+      const state = join(directory.path, 'state');
+      const { status, stderr } = await run(['daemon', '--state-dir', state, '--socket-dir', state, ...args]);
+      assert.equal(status, 1);
+      assert.match(stderr, message);
+      assert.deepEqual(await readdir(directory.path), []);
+    });
+  }
+});

@@ -1,0 +1,234 @@
+import assert from 'node:assert/strict';
+import { chmod, mkdir, readdir, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { describe, test } from 'node:test';
+import { renderFindings } from '../../src/cli/doctor/finding.ts';
+import type { JsonObject } from '../../src/cni/json.ts';
+import { links } from '../../src/linux/link.ts';
+import { supportedKinds } from '../../src/linux/link-kind-support.ts';
+import { Rtnetlink } from '../../src/linux/rtnetlink.ts';
+import { startApi } from '../../src/playground/api/server.ts';
+import { network, pod } from '../playground-api/manifests.ts';
+import { testDirectory } from '../support/directory.ts';
+import { type TestNamespace, testNamespace } from '../support/namespace.ts';
+import { type Ended, run, start } from './plexus.ts';
+
+const timeout = 60_000;
+
+interface Node extends AsyncDisposable {
+  readonly directory: string;
+  readonly namespace: TestNamespace;
+  write(name: string, content: JsonObject | string): Promise<void>;
+  doctor(...args: readonly string[]): Promise<Ended>;
+  /** Starts a daemon and waits until it is ready. */
+  daemon(): Promise<AsyncDisposable>;
+}
+
+/** A node with the interface ens5, which a container runtime calls Plexus on: nothing is lacking but the daemon. */
+async function soundNode(): Promise<Node> {
+  const directory = await testDirectory();
+  const namespace = await testNamespace();
+  using netlink = Rtnetlink.open(namespace.namespace);
+  await netlink.run(links.create({ name: 'ens5', kind: { type: 'bridge' } }));
+  const at = (name: string): string => join(directory.path, name);
+  const write = (name: string, content: JsonObject | string): Promise<void> =>
+    writeFile(at(name), typeof content === 'string' ? content : JSON.stringify(content));
+  for (const name of ['net.d', 'bin']) await mkdir(at(name));
+  await write('net.d/00-plexus.conf', { cniVersion: '1.0.0', name: 'plexus', type: 'plexus', clusterNetwork: 'main' });
+  await write('net.d/10-main.conflist', { cniVersion: '1.0.0', name: 'main', plugins: [{ type: 'external' }] });
+  for (const name of ['bin/plexus', 'bin/external']) {
+    await write(name, '#!/bin/sh\n');
+    await chmod(at(name), 0o755);
+  }
+  await write('daemon.json', {
+    socketDir: at('run'),
+    stateDir: at('state'),
+    cniConfigDir: at('net.d'),
+    binDir: at('bin'),
+    metricsPort: 0,
+    nodeName: 'node-1',
+  });
+  const config = ['--config', at('daemon.json')];
+  return {
+    directory: directory.path,
+    namespace,
+    write,
+    doctor: (...args) => run(['doctor', ...config, ...args], namespace.namespace),
+    async daemon() {
+      const child = start(['daemon', ...config, '--no-cluster'], namespace.namespace);
+      const { promise, resolve, reject } = Promise.withResolvers<void>();
+      child.stderr?.on('data', (piece: Buffer) => {
+        if (piece.includes('"msg":"ready"')) resolve();
+      });
+      child.once('close', () => reject(new Error('the daemon ended')));
+      await promise;
+      return {
+        async [Symbol.asyncDispose]() {
+          const { promise: closed, resolve: close } = Promise.withResolvers<void>();
+          child.once('close', () => close());
+          child.kill('SIGTERM');
+          await closed;
+        },
+      };
+    },
+    async [Symbol.asyncDispose]() {
+      await namespace[Symbol.asyncDispose]();
+      await directory[Symbol.asyncDispose]();
+    },
+  };
+}
+
+/** The lines of what is lacking, without the first column. */
+const lacks = ({ stdout }: Ended): string[] =>
+  stdout.split('\n').flatMap((line) => /^LACKS {2}(.*)$/.exec(line)?.[1] ?? []);
+
+describe('plexus doctor', { timeout }, () => {
+  test('finds nothing where nothing is lacking, and changes nothing', async () => {
+    await using node = await soundNode();
+    await using _ = await node.daemon();
+    const before = await readdir(node.directory, { recursive: true });
+    const { status, stdout, stderr } = await node.doctor('--no-cluster');
+    assert.equal(status, 0, stdout + stderr);
+    assert.deepEqual(stdout.split('\n'), [
+      'ok     user             root',
+      `ok     configuration    ${node.directory}/net.d/00-plexus.conf`,
+      `ok     binary           ${node.directory}/bin/plexus`,
+      `ok     default network  main, ${node.directory}/net.d/10-main.conflist`,
+      `ok     plugin           external is executed, ${node.directory}/bin/external`,
+      `ok     directory        ${node.directory}/run`,
+      `ok     directory        ${node.directory}/state`,
+      stdout.split('\n')[7],
+      `ok     daemon           it is ready, ${node.directory}/run/plexus.sock`,
+      '',
+      'Nothing is lacking.',
+      '',
+    ]);
+    assert.match(stdout.split('\n')[7] ?? '', /^ok {5}directory +\/var\/lib\/cni\/networks/);
+    assert.deepEqual(await readdir(node.directory, { recursive: true }), before);
+  });
+
+  test('tells what networks of manifests need: kinds, masters, plugins', async () => {
+    await using node = await soundNode();
+    const config = (rest: JsonObject): string => JSON.stringify({ cniVersion: '1.0.0', ...rest });
+    const objects = [
+      network('there', config({ type: 'ptp', ipam: { type: 'static' } })),
+      network('gone', config({ type: 'macvlan', master: 'ens9', ipam: { type: 'nosuch' } })),
+      network('gone-too', config({ type: 'macvlan', master: 'ens9' })),
+      network('inside', config({ type: 'macvlan', master: 'net1', linkInContainer: true })),
+      network('device', config({ type: 'host-device', device: 'ens7' })),
+      network('l2', config({ type: 'ipvlan', master: 'ens5' })),
+      network('broken', '{"type":}'),
+      network('empty', ''),
+      pod('ignored'),
+    ];
+    await node.write('manifests.yaml', objects.map((object) => JSON.stringify(object)).join('\n---\n'));
+    const found = await node.doctor('-f', `${node.directory}/manifests.yaml`);
+    assert.equal(found.status, 1);
+    const supported = await supportedKinds(['ipvlan', 'macvlan', 'veth']);
+    const kernel = lacks(found).filter((line) => line.startsWith('kernel'));
+    assert.equal(kernel.length, 3 - supported.size, found.stdout);
+    const others = lacks(found).filter((line) => !line.startsWith('kernel'));
+    assert.deepEqual(others, [
+      'network          NetworkAttachmentDefinition default/broken, spec.config: line 1, column 9: expected a value, found }, near: {"type":}. To do: correct it: no pod can be attached to it',
+      'network          NetworkAttachmentDefinition default/empty, spec.config is empty, and /etc/cni/multus/net.d has none named "empty". To do: correct it: no pod can be attached to it',
+      `plugin           default/gone: nosuch is not built in, and failed to find plugin "nosuch" in path [${node.directory}/bin]. To do: install it there, or correct the type in the configuration`,
+      'interface        default/gone and default/gone-too: master "ens9" not found; this node has ens5. To do: correct the name in the configuration, or set the interface up',
+      'interface        default/device: device "ens7" not found, unless a pod has it now; this node has ens5. To do: correct the name in the configuration, or set the interface up',
+      `daemon           none answers at ${node.directory}/run/plexus.sock: connect ENOENT ${node.directory}/run/plexus.sock. To do: start the daemon, or give the directory that it has: --socket-dir; its log says why it ended`,
+    ]);
+    assert.match(found.stdout, /^ok +interface +ens5 is there$/m);
+    assert.match(found.stdout, /^Of \d+ things that were looked at, \d+ are lacking\.$/m);
+  });
+
+  test('takes the networks from the cluster', async () => {
+    await using node = await soundNode();
+    const objects = [network('a', '{"type":"macvlan","master":"ens9"}'), pod('p')];
+    await using api = await startApi({ objects });
+    await node.write('kubeconfig', api.kubeconfig());
+    // The server is in the machine's namespace, and so must the doctor be to reach it.
+    const found = await run([
+      'doctor',
+      '--config',
+      `${node.directory}/daemon.json`,
+      '--kubeconfig',
+      `${node.directory}/kubeconfig`,
+    ]);
+    assert.match(found.stdout, /^ok +Kubernetes API +kubeconfig .*\/kubeconfig; 1 pods on node node-1$/m);
+    assert.match(found.stdout, /^LACKS +interface +default\/a: master "ens9" not found; this node has /m);
+    await api.close();
+    const without = await run([
+      'doctor',
+      '--config',
+      `${node.directory}/daemon.json`,
+      '--kubeconfig',
+      `${node.directory}/kubeconfig`,
+    ]);
+    assert.match(without.stdout, /^LACKS +Kubernetes API +.*ECONNREFUSED/m);
+    await api.start(api.port);
+  });
+
+  test('tells what the daemon says', async () => {
+    await using node = await soundNode();
+    await node.write('bin/external', '#!/bin/sh\necho \'{"code":50,"msg":"not yet"}\'; exit 1\n');
+    await node.write('net.d/10-main.conflist', { cniVersion: '1.1.0', name: 'main', plugins: [{ type: 'external' }] });
+    await using _ = await node.daemon();
+    assert.deepEqual(lacks(await node.doctor('--no-cluster')), [
+      'daemon           it answers with code 50: plugin type="external" name="main" failed (status): not yet. To do: see its log',
+    ]);
+  });
+
+  const broken: readonly [string, (node: Node) => Promise<void>, RegExp][] = [
+    [
+      'another configuration comes first',
+      (node) => node.write('net.d/00-main.conf', { name: 'x', type: 'y' }),
+      /^configuration +00-main\.conf comes before 00-plexus\.conf in .*net\.d\. To do: rename/,
+    ],
+    [
+      'no configuration calls Plexus',
+      (node) => node.write('net.d/00-plexus.conf', { name: 'x', type: 'y' }),
+      /^configuration +no file of .*net\.d has a plugin of type plexus, multus, multus-shim: .*To do: write 00-plexus\.conf there/,
+    ],
+    [
+      'clusterNetwork is missing',
+      (node) => node.write('net.d/00-plexus.conf', { name: 'x', type: 'multus' }),
+      /^configuration +.*00-plexus\.conf: clusterNetwork: expected the name or the file of the default network\. To do: set it/,
+    ],
+    [
+      'the binary of that type is missing',
+      (node) => node.write('net.d/00-plexus.conf', { name: 'x', type: 'multus', clusterNetwork: 'main' }),
+      /^binary +failed to find plugin "multus" in path .*\. To do: copy build\/plexus there, as multus$/,
+    ],
+    [
+      'the default network is missing',
+      (node) => node.write('net.d/10-main.conflist', { name: 'other', plugins: [{ type: 'external' }] }),
+      /^default network +the default network, clusterNetwork "main", was not found; looked for .*To do: install/,
+    ],
+    [
+      'a plugin cannot be executed',
+      (node) => chmod(join(node.directory, 'bin/external'), 0o644),
+      /^plugin +main: external is not built in, and EACCES: .*bin\/external/,
+    ],
+    [
+      'a configuration is broken',
+      (node) => node.write('net.d/00-a.conf', 'x'),
+      /^configuration +.*00-a\.conf: line 1, column 1: .*To do: correct or remove it$/,
+    ],
+  ];
+  for (const [name, breakIt, line] of broken) {
+    test(`sees that ${name}`, async () => {
+      await using node = await soundNode();
+      await breakIt(node);
+      const found = await node.doctor('--no-cluster');
+      assert.equal(found.status, 1);
+      assert.ok(
+        lacks(found).some((each) => line.test(each)),
+        found.stdout,
+      );
+    });
+  }
+});
+
+test('no message of others draws lines of its own', () => {
+  const text = renderFindings([{ isFine: false, subject: 'x', text: 'a\nok  b\u001b[2J\u202ec', remedy: 'd\r\ne' }]);
+  assert.equal(text, 'LACKS  x  a ok  b [2J c. To do: d e\n\nOf 1 things that were looked at, 1 are lacking.\n');
+});
