@@ -24,6 +24,7 @@ interface Provider {
 const providers = {
   gcc: { packages: ['gcc'] },
   ip: { packages: ['iproute2'] },
+  iptables: { packages: ['iptables'] },
   kubectl: { packages: ['kubectl', 'kubernetes-client'] },
   'libc6-dev': { packages: ['libc6-dev'], file: '/usr/include/stdio.h' },
   modprobe: { packages: ['kmod'] },

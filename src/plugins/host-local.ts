@@ -1,9 +1,7 @@
 import { access, constants } from 'node:fs/promises';
 import { dirname } from 'node:path';
-import { z } from 'zod';
 import { CniError, ErrorCode } from '../cni/error.ts';
 import type { Plugin, PluginConfig } from '../cni/plugin.ts';
-import { parsePluginConfig } from '../cni/schema.ts';
 import { cniVersions } from '../cni/version.ts';
 import { formatIP } from '../net/ip.ts';
 import { allocate, formatAllocation } from './host-local/allocation.ts';
@@ -11,6 +9,7 @@ import { parseDirectory, parseHostLocalConfig } from './host-local/config.ts';
 import { containerIdOf, ownerOf } from './host-local/reservations.ts';
 import { readResolvConf } from './host-local/resolv-conf.ts';
 import { openStore } from './host-local/store.ts';
+import { readValidAttachments } from './valid-attachments.ts';
 
 /**
  * IPAM from ranges of addresses, with the reservations on this node's disk: the containernetworking host-local plugin,
@@ -79,18 +78,9 @@ export const hostLocal: Plugin = {
   },
 };
 
-const validAttachments = z.object({
-  'cni.dev/valid-attachments': z.array(z.object({ containerID: z.string().min(1), ifname: z.string().min(1) })),
-});
-
-/**
- * The contents of files that GC keeps: those that name a valid attachment, or the container of one.
- *
- * @throws {CniError} 7 when the list is missing, since what is in no list is removed.
- */
+/** The contents of files that GC keeps: those that name a valid attachment, or the container of one. */
 function validOwners(config: PluginConfig): ReadonlySet<string> {
-  const attachments = parsePluginConfig(validAttachments, config)['cni.dev/valid-attachments'];
-  const owners = attachments.map(({ containerID, ifname }) => ownerOf(containerID, ifname));
+  const owners = readValidAttachments(config).map(({ containerId, ifName }) => ownerOf(containerId, ifName));
   return new Set([...owners, ...owners.map(containerIdOf)]);
 }
 

@@ -24,13 +24,18 @@ import {
 import { Container, checkInterface, configure, enableIPv6, release, routeRequests } from './container-interface.ts';
 import { enableForwarding } from './forwarding.ts';
 import { addRequiredIpam, checkIpam, gcIpam, interfacePluginKeys, requireIpam, statusIpam } from './ipam.ts';
+import { addMasquerade, gcMasquerade, masqueradeKeys, removeMasquerade } from './masquerade.ts';
 import { createVeth, removeNodeEnds } from './veth.ts';
 
 const schema = z.object({
   ...interfacePluginKeys,
   /** 0: the kernel's default. */
   mtu: z.int().min(0).default(0),
+  ...masqueradeKeys,
 });
+
+/** All that DEL needs: what is wrong with the rest of a configuration must not keep it from releasing anything. */
+const deleteSchema = z.object({ ipMasq: z.boolean().catch(false).default(false) });
 
 /**
  * A cable to the node, which is the router of the container. Both ends have an address of one host only, so that all
@@ -40,7 +45,8 @@ const schema = z.object({
  * in its prefix and a gateway outside of it, that several addresses may share a subnet or a gateway, that an address which
  * the node reaches elsewhere already is refused, that IPv6 addresses are usable at once (nobody else is on the cable who
  * could have them), that the node's end has the kernel's own queue length, that DEL lets an address go only once no
- * interface has it, and that GC reaches the IPAM plugin.
+ * interface has it, that no masquerading outlives a DEL without the namespace, nor a GC, and that GC reaches the IPAM
+ * plugin.
  */
 export const ptp: Plugin = {
   type: 'ptp',
@@ -48,7 +54,7 @@ export const ptp: Plugin = {
 
   async add(call) {
     const { ifName, netns } = call.attachment;
-    const { mtu, dns } = parsePluginConfig(schema, call.config);
+    const { mtu, ipMasq, ipMasqBackend, dns } = parsePluginConfig(schema, call.config);
     requireIpam(call.config);
     using container = Container.open(call.attachment);
     using node = Rtnetlink.open();
@@ -65,6 +71,11 @@ export const ptp: Plugin = {
     ]);
     await configureContainer(container, inContainer, ends, ipam);
     await configureNode(node, onNode, ends);
+    if (ipMasq) {
+      const own = ends.map(({ address }) => address);
+      await addMasquerade(call, ipMasqBackend, own);
+      undo.defer(() => removeMasquerade(call, container));
+    }
     await enableForwarding(ipam.ips);
     undo.move();
     return {
@@ -84,6 +95,7 @@ export const ptp: Plugin = {
       using node = Rtnetlink.open();
       await removeNodeEnds(node, call.prevResult);
     }
+    if (parsePluginConfig(deleteSchema, call.config).ipMasq) await removeMasquerade(call, container);
     await release(container, call);
   },
 
@@ -98,7 +110,11 @@ export const ptp: Plugin = {
   },
 
   status: statusIpam,
-  gc: gcIpam,
+
+  async gc(call) {
+    await gcMasquerade(call);
+    await gcIpam(call);
+  },
 };
 
 /** The addresses of the two ends of the cable. */

@@ -1,0 +1,58 @@
+import { z } from 'zod';
+import { CommandError, runCommand } from './command.ts';
+
+/* Packet filter rules by nft(8): read as JSON (libnftables-json(5)), changed by scripts. */
+
+export interface Chain {
+  readonly family: 'ip' | 'ip6' | 'inet';
+  readonly table: string;
+  readonly name: string;
+}
+
+export interface Rule {
+  /** What the kernel calls it in its chain. */
+  readonly handle: number;
+  readonly comment: string | undefined;
+}
+
+const ruleset = z.object({
+  nftables: z.array(z.object({ rule: z.object({ handle: z.int(), comment: z.string().optional() }).optional() })),
+});
+
+/**
+ * The rules of a chain; none where there is no such chain.
+ *
+ * @throws {CommandError} see {@link lacksNftables}.
+ */
+export async function listChain({ family, table, name }: Chain): Promise<readonly Rule[]> {
+  try {
+    const json = await runCommand('nft', ['--json', '--handle', 'list', 'chain', family, table, name]);
+    return ruleset.parse(JSON.parse(json)).nftables.flatMap(({ rule }) => {
+      return rule === undefined ? [] : [{ handle: rule.handle, comment: rule.comment }];
+    });
+  } catch (error) {
+    if (error instanceof CommandError && error.stderr.includes('No such file or directory')) return [];
+    throw error;
+  }
+}
+
+/**
+ * Runs commands in one transaction: all or none.
+ *
+ * @param lines As in nft(8). What is not a constant in them must be checked to be no syntax.
+ * @throws {CommandError}
+ */
+export async function changeRuleset(lines: readonly string[]): Promise<void> {
+  await runCommand('nft', ['--file', '-'], `${lines.join('\n')}\n`);
+}
+
+/** A text between quotes. nft knows no way to write a quote in it. */
+export function quoted(text: string): string {
+  if (/["\n\\]/.test(text)) throw new Error(`${JSON.stringify(text)} cannot be written in a script of nft`);
+  return `"${text}"`;
+}
+
+/** Whether nft failed because this node has none, or its kernel does not: there are no rules then. */
+export function lacksNftables(error: unknown): boolean {
+  return error instanceof CommandError && (error.isMissing || /not supported|unable to initialize/i.test(error.stderr));
+}
