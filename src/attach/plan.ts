@@ -8,7 +8,7 @@ import type { Plan, PlannedAttachment } from '../journal/entry.ts';
 import type { Cluster } from '../kubernetes/cluster.ts';
 import type { NetworkAttachmentDefinition, Pod } from '../kubernetes/schemas.ts';
 import { requestedCapabilities } from './capabilities.ts';
-import { findByName, findDefaultNetwork, type NetworkSource } from './default-network.ts';
+import { findByName, findDefaultNetwork, metaPlugins, type NetworkSource } from './default-network.ts';
 import { interfaceNames } from './interface-names.ts';
 import { type NetworkSelection, networksAnnotation, parseNetworks } from './selection.ts';
 import type { Settings } from './settings.ts';
@@ -92,7 +92,7 @@ function namesFor(selections: readonly NetworkSelection[], defaultInterface: str
 }
 
 function planDefault(request: PlanRequest, found: NetworkSource): ReadyAttachment {
-  const list = parseNetworkConfig(found.config, found.source, { defaultName: found.name });
+  const list = readNetwork(found);
   const planned: PlannedAttachment = {
     network: list.name,
     ifName: request.attachment.ifName,
@@ -114,7 +114,7 @@ async function planSelected(
   if (cluster === undefined) throw new Error('a pod without a cluster has no networks annotation');
   const definition = await cluster.network(selection.namespace, selection.name);
   const found = await definedNetwork(definition, settings.confDir);
-  const list = parseNetworkConfig(found.config, found.source, { defaultName: found.name });
+  const list = readNetwork(found);
   const network = `${selection.namespace}/${selection.name}`;
   const planned: PlannedAttachment = {
     network,
@@ -127,6 +127,15 @@ async function planSelected(
     cniArgs: selection.cniArgs ?? {},
   };
   return { planned, list, defaultRoute: selection.defaultRoute };
+}
+
+/** Refuses a network that would call this very plugin: it would wait for the sandbox that waits for it. */
+function readNetwork({ config, source, name }: NetworkSource): NetworkConfigList {
+  const list = parseNetworkConfig(config, source, { defaultName: name });
+  const own = list.plugins.find(({ type }) => metaPlugins.has(type));
+  if (own === undefined) return list;
+  const message = `network "${list.name}": type: expected a network plugin, found "${own.type}", which attaches pods to networks`;
+  throw new CniError(ErrorCode.InvalidNetworkConfig, message, source);
 }
 
 /** The configuration that a definition holds or, where its spec.config is empty, names (specification v1.3, section 3.2). */

@@ -214,6 +214,13 @@ describe('an ADD that fails leaves nothing, and says what failed', () => {
       message: /network default\/net-a, interface net1: .*failed to find plugin "no-such-plugin" in path/,
     },
     {
+      what: 'a network that would attach pods to networks',
+      networks: 'net-a',
+      definition: () => ({ cniVersion: '1.0.0', type: 'multus', clusterNetwork: 'net-a' }),
+      code: 7,
+      message: /network "net-a": type: expected a network plugin, found "multus", which attaches pods to networks/,
+    },
+    {
       what: 'addresses asked of a network that cannot give them',
       networks: '[{"name":"net-a","ips":["10.1.0.9"]}]',
       code: 7,
