@@ -23,6 +23,10 @@ shim: node_modules ## build the CNI binary, which container runtimes execute
 	node tools/get.ts gcc libc6-dev
 	$(MAKE) --no-print-directory -C shim
 
+check: node_modules ## types and style
+	tsc
+	biome check
+
 demo: shim ## the walk-through: a pod with a second interface, from its manifests to what kubectl and ip show
 	node tools/demo.ts
 
@@ -33,4 +37,4 @@ test: setup ## all tests, those in the test VM included
 vm: setup ## only the tests in the test VM
 	node --test test/vm/*.test.ts
 
-.PHONY: help setup shim demo test vm
+.PHONY: help setup shim check demo test vm

@@ -1,13 +1,12 @@
-import { access, readdir, stat } from 'node:fs/promises';
+import { access } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
-import { text } from 'node:stream/consumers';
-import { loadManifests, parseManifests } from '../../playground/api/manifests.ts';
 import type { KubernetesObject, StoredObject } from '../../playground/api/object.ts';
 import { applyObjects } from '../../playground/apply.ts';
 import { observePod } from '../../playground/observation.ts';
 import { type Playground, startPlayground } from '../../playground/playground.ts';
 import { renderPod } from '../../playground/report.ts';
 import { nodeAddress, nodeInterfaces } from '../../playground/vpc.ts';
+import { readManifests } from '../manifests.ts';
 
 const repository = resolve(import.meta.dirname, '../../..');
 
@@ -24,7 +23,10 @@ export interface TryOutOptions {
  * @throws {Error} naming the file and what is wrong with it, or what is missing on this machine.
  */
 export async function tryOut({ files, keep, nodeName }: TryOutOptions): Promise<number> {
-  const objects = await readAll(files);
+  const objects = await readManifests(files);
+  if (!objects.some(({ kind }) => kind === 'Pod')) {
+    throw new Error(`no Pod in ${files.join(', ')}: there is nothing to attach`);
+  }
   const shim = await findShim();
   const stopped = signalled();
   await using playground = await startPlayground({
@@ -79,24 +81,6 @@ function howToLook({ kubeconfig, kubelet, node, logFile, api }: Playground): str
     ...inside.map(([command = '', whose]) => `  ${command.padEnd(width)}      # ${whose}`),
     `  ${`tail -f ${logFile}`.padEnd(width)}      # the Plexus daemon`,
   ].join('\n');
-}
-
-async function readAll(names: readonly string[]): Promise<KubernetesObject[]> {
-  const objects: KubernetesObject[] = [];
-  for (const name of names) {
-    if (name === '-') objects.push(...parseManifests(await text(process.stdin), 'standard input'));
-    else objects.push(...(await loadManifests(await filesOf(name))));
-  }
-  if (objects.some(({ kind }) => kind === 'Pod')) return objects;
-  throw new Error(`no Pod in ${names.join(', ')}: there is nothing to attach`);
-}
-
-/** The file itself; of a directory, the manifests that are right in it, in the order of their names. */
-async function filesOf(path: string): Promise<string[]> {
-  if (!(await stat(path)).isDirectory()) return [path];
-  const names = (await readdir(path)).filter((name) => /\.(ya?ml|json)$/.test(name)).sort();
-  if (names.length === 0) throw new Error(`${path}: expected .yaml, .yml or .json files in it, found none`);
-  return names.map((name) => join(path, name));
 }
 
 async function findShim(): Promise<string> {
