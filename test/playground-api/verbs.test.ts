@@ -161,7 +161,13 @@ const refused: ReadonlyArray<{
     what: 'a body that is not JSON',
     request: ['POST', inDefault, { body: 'kind: Pod' }],
     status: 400,
-    message: /^the body is not JSON: .*; send application\/json$/,
+    message: /^the body is not JSON: /,
+  },
+  {
+    what: 'a body of another type',
+    request: ['POST', inDefault, { body: 'kind: Pod', type: 'application/yaml' }],
+    status: 415,
+    message: /^a body of type application\/yaml is not served; expected application\/json, as kubectl sends with -f$/,
   },
   {
     what: 'a body that is no object',

@@ -146,9 +146,11 @@ function openapiV3(path: string): JsonValue | undefined {
 
 /** What older kubectl reads instead: a document without types, which has it leave the checking of fields to the server. */
 function openapiV2(accept: string): Discovery {
-  const protobuf = 'application/com.github.proto-openapi.spec.v2@v1.0+protobuf';
+  const contentType = 'application/com.github.proto-openapi.spec.v2.v1.0+protobuf';
+  // Older clients ask for it by a name with an @, which is none by RFC 2045 and which they themselves cannot read.
+  const asked = [contentType, contentType.replace('.v1.0', '@v1.0')];
   // gnostic's Document with nothing in it but field 1, swagger.
-  if (accept.includes(protobuf)) return { body: Buffer.from('\n\x032.0'), contentType: protobuf };
+  if (asked.some((type) => accept.includes(type))) return { body: Buffer.from('\n\x032.0'), contentType };
   const info = { title: 'Kubernetes', version: release.gitVersion };
   return { body: { swagger: '2.0', info, paths: {} }, contentType: 'application/json' };
 }

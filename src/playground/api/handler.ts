@@ -128,12 +128,20 @@ export function versionOf(text: string): number {
 }
 
 async function create(call: Call): Promise<Answer> {
-  const object = readObject(call, await bodyOf(call.request));
+  const object = readObject(call, await jsonOf(call.request));
   return one(call, call.store.create(object), 201);
 }
 
+/** What kubectl sends for `create -f` and `apply -f`; for `create namespace` and its like it sends protobuf. */
+async function jsonOf(request: IncomingMessage): Promise<JsonValue> {
+  const type = request.headers['content-type'] ?? 'application/json';
+  if (type.startsWith('application/json')) return bodyOf(request);
+  const wanted = 'expected application/json, as kubectl sends with -f';
+  throw new Failure('UnsupportedMediaType', `a body of type ${type} is not served; ${wanted}`);
+}
+
 async function replace(call: Call, name: string): Promise<KubernetesObject> {
-  const object = readObject(call, await bodyOf(call.request), name);
+  const object = readObject(call, await jsonOf(call.request), name);
   return call.store.update(object, call.target.subresource ?? 'object');
 }
 

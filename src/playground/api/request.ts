@@ -57,6 +57,6 @@ export async function bodyOf(request: IncomingMessage): Promise<JsonValue> {
     return z.json().parse(JSON.parse(text));
   } catch (error) {
     const message = error instanceof Error ? error.message : String(error);
-    throw new Failure('BadRequest', `the body is not JSON: ${message}; send application/json`);
+    throw new Failure('BadRequest', `the body is not JSON: ${message}`);
   }
 }
