@@ -8,6 +8,7 @@ import { links } from '../linux/link.ts';
 import { lacksNftables } from '../linux/nftables.ts';
 import { type Prefix, parsePrefix } from '../net/ip.ts';
 import type { Container } from './container-interface.ts';
+import { both } from './masquerade/both.ts';
 import type { Owner } from './masquerade/identity.ts';
 import { addIptables, gcIptables, removeIptables } from './masquerade/iptables.ts';
 import { addNftables, gcNftables, removeNftables } from './masquerade/nftables.ts';
@@ -91,8 +92,11 @@ function remove(owner: Owner, prefixes: readonly Prefix[] | undefined): Promise<
 }
 
 /** What a node has no program for has left no rules there. */
-async function byBoth(iptables: () => Promise<void>, nftables: () => Promise<void>): Promise<void> {
-  await Promise.all([unless(lacksIptables, iptables), unless(lacksNftables, nftables)]);
+function byBoth(iptables: () => Promise<void>, nftables: () => Promise<void>): Promise<void> {
+  return both(
+    () => unless(lacksIptables, iptables),
+    () => unless(lacksNftables, nftables),
+  );
 }
 
 async function unless(isLacking: (error: unknown) => boolean, work: () => Promise<void>): Promise<void> {

@@ -1,5 +1,6 @@
 import { changeTable, listTable } from '../../linux/iptables.ts';
 import { formatPrefix, hostPrefix, networkOf, type Prefix } from '../../net/ip.ts';
+import { both } from './both.ts';
 import { digest, type Owner } from './identity.ts';
 
 /*
@@ -15,14 +16,18 @@ const maxCommentLength = 255;
 
 const multicast = { 4: '224.0.0.0/4', 6: 'ff00::/8' } as const;
 
-const families = [4, 6] as const;
-
-export async function addIptables(owner: Owner, addresses: readonly Prefix[]): Promise<void> {
-  for (const family of families) {
+export function addIptables(owner: Owner, addresses: readonly Prefix[]): Promise<void> {
+  return ofBothFamilies(async (family) => {
     const own = addresses.filter(({ ip }) => ip.family === family);
     if (own.length > 0) await addFamily(family, owner, own);
-  }
+  });
 }
+
+const ofBothFamilies = (work: (family: 4 | 6) => Promise<void>): Promise<void> =>
+  both(
+    () => work(4),
+    () => work(6),
+  );
 
 async function addFamily(family: 4 | 6, owner: Owner, addresses: readonly Prefix[]): Promise<void> {
   const chain = chainOf(owner);
@@ -30,7 +35,10 @@ async function addFamily(family: 4 | 6, owner: Owner, addresses: readonly Prefix
   const comment = `-m comment --comment ${commentOf(owner)}`;
   const subnets = addresses.map((address) => formatPrefix({ ip: networkOf(address), length: address.length }));
   // Where the container has another interface in the network, its chain masquerades already: what it leaves alone goes first.
-  const kept = subnets.map((subnet) => ({ rule: `${chain} -d ${subnet} ${comment} -j ACCEPT`, first: true }));
+  const kept = [...new Set(subnets)].map((subnet) => ({
+    rule: `${chain} -d ${subnet} ${comment} -j ACCEPT`,
+    first: true,
+  }));
   const all = { rule: `${chain} ! -d ${multicast[family]} ${comment} -j MASQUERADE`, first: false };
   const ways = addresses.map(({ ip }) => ({
     rule: `POSTROUTING -s ${formatPrefix(hostPrefix(ip))} ${comment} -j ${chain}`,
@@ -47,23 +55,21 @@ async function addFamily(family: 4 | 6, owner: Owner, addresses: readonly Prefix
  * @param addresses The interface's, since the chain is that of all the container's interfaces in the network. Undefined:
  *   all of them.
  */
-export async function removeIptables(owner: Owner, addresses: readonly Prefix[] | undefined): Promise<void> {
+export function removeIptables(owner: Owner, addresses: readonly Prefix[] | undefined): Promise<void> {
   const chain = chainOf(owner);
   const sources = addresses?.map(({ ip }) => `-s ${formatPrefix(hostPrefix(ip))} `);
-  for (const family of families) {
-    await remove(family, ({ rule, target }) => {
+  return ofBothFamilies((family) =>
+    remove(family, ({ rule, target }) => {
       return target === chain && (sources === undefined || sources.some((source) => rule.includes(source)));
-    });
-  }
+    }),
+  );
 }
 
 /** Removes the rules of a network that are for none of these. */
-export async function gcIptables(network: string, valid: readonly Owner[]): Promise<void> {
+export function gcIptables(network: string, valid: readonly Owner[]): Promise<void> {
   const chains = new Set(valid.map(chainOf));
   const begin = `--comment "name: \\"${network}\\" id: `;
-  for (const family of families) {
-    await remove(family, ({ rule, target }) => rule.includes(begin) && !chains.has(target));
-  }
+  return ofBothFamilies((family) => remove(family, ({ rule, target }) => rule.includes(begin) && !chains.has(target)));
 }
 
 interface Way {
