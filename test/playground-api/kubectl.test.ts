@@ -14,7 +14,13 @@ import { network, pod } from './manifests.ts';
 const options = { timeout: 60_000 };
 const run = promisify(execFile);
 
-const versionSchema = z.object({ clientVersion: z.object({ minor: z.coerce.number() }) });
+/** Builds of others than Kubernetes itself write "32+". */
+const minorSchema = z
+  .string()
+  .regex(/^\d+\+?$/)
+  .transform((text) => Number.parseInt(text, 10));
+
+const versionSchema = z.object({ clientVersion: z.object({ minor: minorSchema }) });
 
 /** Of kubectl, whose major version is 1. */
 let minor: number;
