@@ -18,8 +18,6 @@ const lastLines = 5;
 /**
  * A node of its own has a /var/lib/cni of its own, where plugins keep who has which address, and sees its own interfaces in
  * /sys. A machine that has no /var/lib/cni must not get one: there it is made in an overlay. $1 is the directory to use.
- *
- * The daemon ends with the process that started it, in whatever way that ends.
  */
 const enterNode = `
 set -e
@@ -34,7 +32,7 @@ fi
 mkdir "$1/var-lib-cni"
 mount --bind "$1/var-lib-cni" /var/lib/cni
 shift
-exec setpriv --pdeathsig KILL -- "$@"
+exec "$@"
 `;
 
 export interface DaemonOptions {
@@ -63,7 +61,10 @@ const answered = z.object({
   ),
 });
 
-/** The Plexus daemon of the playground's node, as it runs on every node: a process of its own. */
+/**
+ * The Plexus daemon of the playground's node, as it runs on every node: a process of its own. It ends with this process, in
+ * whatever way that ends.
+ */
 export class DaemonProcess implements AsyncDisposable {
   readonly #child: ChildProcess;
   readonly #ended: Promise<string>;
@@ -88,9 +89,10 @@ export class DaemonProcess implements AsyncDisposable {
 
   /** @throws {Error} when it cannot be started. */
   static async start({ plexus, namespace, configFile, logFile, directory }: DaemonOptions): Promise<DaemonProcess> {
-    const args = ['--mount', 'sh', '-c', enterNode, 'sh', directory, ...plexus, 'daemon', '--config', configFile];
+    const inNode = ['unshare', '--mount', 'sh', '-c', enterNode, 'sh', directory];
+    const args = ['--pdeathsig', 'KILL', '--', ...inNode, ...plexus, 'daemon', '--config', configFile];
     const child = namespace.run(() =>
-      spawn('unshare', args, { stdio: ['ignore', 'ignore', 'pipe'], detached: true, env: withoutOwn(process.env) }),
+      spawn('setpriv', args, { stdio: ['ignore', 'ignore', 'pipe'], detached: true, env: withoutOwn(process.env) }),
     );
     const daemon = new DaemonProcess(child, logFile);
     await once(child, 'spawn');

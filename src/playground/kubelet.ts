@@ -8,9 +8,6 @@ import type { Change, Store } from './api/store.ts';
 import { pendingStatus, runningStatus } from './pod-status.ts';
 import { type CniSetup, type PodIdentity, Sandbox } from './sandbox.ts';
 
-/** Milliseconds after which a sandbox that could not be made is tried again. */
-const retryAfter = 10_000;
-
 export interface KubeletOptions {
   readonly store: Store;
   readonly nodeName: string;
@@ -20,6 +17,8 @@ export interface KubeletOptions {
   readonly schedulerEvents: Events;
   /** Written in the name of the kubelet. */
   readonly kubeletEvents: Events;
+  /** Milliseconds after which a sandbox that could not be made is tried again; 10 s unless told. */
+  readonly retryAfter?: number | undefined;
 }
 
 /** How it stands with a pod's sandbox. */
@@ -41,19 +40,16 @@ export class Kubelet implements AsyncDisposable {
   readonly #unlisten: () => void;
   readonly #failures: Error[] = [];
   #queue: Promise<void> = Promise.resolve();
+  #closed = false;
 
   constructor(options: KubeletOptions) {
     this.#options = options;
     this.#unlisten = options.store.listen((change) => this.#changed(change));
   }
 
-  /** Waits until all that has appeared so far was dealt with once. */
+  /** Waits until all that has appeared so far was dealt with once. What failed is tried again behind that. */
   async idle(): Promise<void> {
-    let seen: Promise<void>;
-    do {
-      seen = this.#queue;
-      await seen;
-    } while (seen !== this.#queue);
+    await this.#queue;
   }
 
   /** Undefined for a pod that is not this node's, or that was not dealt with yet. */
@@ -72,10 +68,11 @@ export class Kubelet implements AsyncDisposable {
    * @throws {AggregateError} of what could not be released.
    */
   async [Symbol.asyncDispose](): Promise<void> {
+    this.#closed = true;
     this.#unlisten();
     for (const timer of this.#retries) clearTimeout(timer);
     await this.idle();
-    for (const uid of this.#states.keys()) this.#enqueue(() => this.#stop(uid));
+    for (const uid of [...this.#states.keys()]) this.#enqueue(() => this.#stop(uid));
     await this.idle();
     const [first] = this.#failures;
     if (first !== undefined) throw new AggregateError(this.#failures, first.message);
@@ -143,10 +140,11 @@ export class Kubelet implements AsyncDisposable {
   }
 
   #retryLater(pod: StoredObject): void {
+    if (this.#closed) return;
     const timer = setTimeout(() => {
       this.#retries.delete(timer);
       this.#enqueue(() => this.#start(pod));
-    }, retryAfter);
+    }, this.#options.retryAfter ?? 10_000);
     this.#retries.add(timer);
   }
 

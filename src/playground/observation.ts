@@ -46,7 +46,7 @@ export interface PodObservation {
  * Looks at a pod that the kubelet has dealt with, from all sides: the API, the kernel, the daemon's log.
  *
  * @param created The pod as it was when it was made.
- * @throws {Error} ENOENT when there is no ip command.
+ * @throws {Error} when there is no ip command.
  */
 export async function observePod(playground: Playground, created: StoredObject): Promise<PodObservation> {
   const { api, kubelet, node, daemon } = playground;
@@ -113,7 +113,11 @@ async function ipAddress(netns: string): Promise<string> {
   using namespace = NetworkNamespace.open(netns);
   const printed = Promise.withResolvers<string>();
   namespace.run(() => {
-    execFile('ip', ['-d', 'address'], (error, stdout) => (error ? printed.reject(error) : printed.resolve(stdout)));
+    execFile('ip', ['-d', 'address'], (error, stdout) => {
+      if (error === null) printed.resolve(stdout);
+      else if (error.code === 'ENOENT') printed.reject(new Error('there is no ip command: apt-get install iproute2'));
+      else printed.reject(error);
+    });
   });
   return (await printed.promise).trimEnd();
 }

@@ -24,6 +24,8 @@ export interface PlaygroundOptions {
   readonly shim: string;
   /** How this program is called, without a command: the path of node, and so on. */
   readonly plexus: readonly string[];
+  /** @see KubeletOptions.retryAfter */
+  readonly retryAfter?: number;
 }
 
 /**
@@ -53,7 +55,7 @@ const hostIP = formatIP(parsePrefix(nodeAddress).ip);
 const silent: Log = { debug() {}, info() {}, warn() {}, error() {} };
 
 /** @throws {Error} when something of it cannot be started; nothing is left then. */
-export async function startPlayground({ nodeName, shim, plexus }: PlaygroundOptions): Promise<Playground> {
+export async function startPlayground({ nodeName, shim, plexus, retryAfter }: PlaygroundOptions): Promise<Playground> {
   await using starting = new AsyncDisposableStack();
   const directory = await mkdtemp(join(tmpdir(), 'plexus-run-'));
   starting.defer(() => rm(directory, { recursive: true, force: true }));
@@ -76,7 +78,7 @@ export async function startPlayground({ nodeName, shim, plexus }: PlaygroundOpti
   await daemon.ready(cni);
   api.store.create(nodeObject(nodeName, hostIP, nodeInfo));
   const kubelet = starting.use(
-    new Kubelet({ store: api.store, nodeName, hostIP, cni, schedulerEvents, kubeletEvents }),
+    new Kubelet({ store: api.store, nodeName, hostIP, cni, schedulerEvents, kubeletEvents, retryAfter }),
   );
   const running = starting.move();
   return {

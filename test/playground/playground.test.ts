@@ -4,8 +4,9 @@ import { readdir } from 'node:fs/promises';
 import { createServer } from 'node:net';
 import { join, resolve } from 'node:path';
 import { after, before, test } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { NetworkNamespace } from '../../src/linux/namespace.ts';
-import type { KubernetesObject, StoredObject } from '../../src/playground/api/object.ts';
+import { type KubernetesObject, type StoredObject, textAt } from '../../src/playground/api/object.ts';
 import { pods } from '../../src/playground/api/resources.ts';
 import { applyObjects } from '../../src/playground/apply.ts';
 import { observePod } from '../../src/playground/observation.ts';
@@ -26,6 +27,7 @@ before(async () => {
     nodeName: 'node-1',
     shim: await buildShim(),
     plexus: [process.execPath, join(repository, 'bin/plexus')],
+    retryAfter: 20,
   });
 }, options);
 
@@ -174,6 +176,21 @@ test('a pod that is deleted gives back its addresses', options, async () => {
   await remove(...made);
   assert.deepEqual(await reserved(), []);
   assert.equal(existsSync(`/proc/${pid}`), false);
+});
+
+test('a pod whose network is not there yet gets it once it is', options, async () => {
+  const [made] = await apply(pod('early', 'late'));
+  assert.ok(made !== undefined);
+  const { uid } = made.metadata;
+  assert.equal(playground.kubelet.stateOf(uid)?.phase, 'failed');
+  await apply(network('late', { type: 'macvlan', master: 'ens6', ipam: ipam('10.83.0.0/24') }));
+  while (playground.kubelet.stateOf(uid)?.phase !== 'running') await sleep(10);
+  const { events, pod: seen } = await observePod(playground, made);
+  const reasons = events.map((event) => textAt(event, 'reason'));
+  assert.deepEqual(reasons.filter((reason) => reason === 'Scheduled').length, 1);
+  assert.ok(reasons.includes('FailedCreatePodSandBox') && reasons.includes('AddedInterface'));
+  assert.equal(textAt(seen, 'status.phase'), 'Running');
+  await remove(made);
 });
 
 test('a pod of the same name that comes after is another: it gets a sandbox of its own', options, async () => {

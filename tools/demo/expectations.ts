@@ -80,7 +80,7 @@ function checkNetworkStatus({ networkStatus, addresses = '' }: PodObservation): 
     ),
     check(
       "network-status: the interfaces' real MAC addresses",
-      macs.length > 0 && macs.every((mac) => addresses.includes(`link/ether ${mac} `)),
+      macs.every((mac) => addresses.includes(`link/ether ${mac} `)),
       macs.join(', '),
     ),
   ];
