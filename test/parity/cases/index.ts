@@ -1,0 +1,19 @@
+import type { ParityCase } from '../case.ts';
+import { hostDeviceCases } from './host-device.ts';
+import { hostLocalCases } from './host-local.ts';
+import { ipvlanCases } from './ipvlan.ts';
+import { loopbackCases } from './loopback.ts';
+import { macvlanCases } from './macvlan.ts';
+import { ptpCases } from './ptp.ts';
+import { staticCases } from './static.ts';
+
+/** All cases, wherever they run. */
+export const allCases: readonly ParityCase[] = [
+  ...loopbackCases,
+  ...ipvlanCases,
+  ...macvlanCases,
+  ...ptpCases,
+  ...hostDeviceCases,
+  ...hostLocalCases,
+  ...staticCases,
+];

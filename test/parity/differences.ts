@@ -1,0 +1,187 @@
+import { describeFound, type Found } from './compare.ts';
+
+/** Something that Plexus does otherwise than the containernetworking plugins 1.9, on purpose. */
+export interface Difference {
+  /** The plugins that it is seen with; `all` for what they share. */
+  readonly plugins: string;
+  readonly original: string;
+  readonly plexus: string;
+  readonly why: string;
+  /** What it is seen as: `path: Go's | that of Plexus`, each as JSON or `nothing`. */
+  readonly seen: RegExp;
+}
+
+/**
+ * Every intended difference. A case that names one fails where it is not seen any more, and
+ * docs/differences-from-the-originals.md is made of these.
+ */
+export const differences = {
+  'configuration-code': {
+    plugins: 'all',
+    original: 'a configuration that cannot work fails with code 999',
+    plexus: 'it fails with code 7, invalid network configuration',
+    why: 'the specification has this code for it, and the message names the key',
+    seen: /\/error\/code: 999 \| 7$/,
+  },
+  'namespace-code': {
+    plugins: 'all',
+    original: 'a namespace that is gone fails with code 999',
+    plexus: 'it fails with code 8, invalid network namespace',
+    why: 'a runtime can tell a sandbox that ended from a network that is broken',
+    seen: /\/error\/code: 999 \| 8$/,
+  },
+  'nothing-half-made': {
+    plugins: 'all',
+    original: 'an ADD that fails leaves what it had made by then',
+    plexus: 'it leaves nothing',
+    why: 'the next try must not fail because of what the last one left',
+    seen: /^\d+ (ADD|DEL)\/(node|pod|disk)\//,
+  },
+  'route-scope-link': {
+    plugins: 'all interface plugins',
+    original: 'a route of scope link without a gateway gets the gateway of its family, which the kernel refuses',
+    plexus: 'it gets none',
+    why: 'scope link says that there is no gateway',
+    seen: /^\d+ (ADD|CHECK)\/(error|result|pod|disk)/,
+  },
+  'route-metrics': {
+    plugins: 'all interface plugins',
+    original: "a route's mtu and advmss are in the result, and the kernel is not told",
+    plexus: 'the kernel is told',
+    why: 'what the result says is true',
+    seen: /^\d+ (ADD|CHECK)\/pod\/routes\/.*\/metrics: nothing \| \[/,
+  },
+  'check-route-table': {
+    plugins: 'all interface plugins',
+    original: 'CHECK looks for every route in the main table, and fails for a route in another',
+    plexus: 'it looks in the table that the route is in',
+    why: 'the attachment is as ADD left it',
+    seen: /^\d+ CHECK\/(error: \{"code":999\} \| nothing|result: nothing \| \{\})$/,
+  },
+  gc: {
+    plugins: 'all interface plugins',
+    original: 'GC does nothing',
+    plexus: 'GC has the IPAM plugin release the addresses of attachments that are no longer valid',
+    why: 'an address does not outlive a lost DEL',
+    seen: /^\d+ GC\/disk\/.* \| nothing$/,
+  },
+  'del-broken-configuration': {
+    plugins: 'all',
+    original: 'a DEL fails while the configuration is wrong, although it was right at ADD',
+    plexus: 'it releases what it can find',
+    why: 'a pod that cannot be deleted is worse than a wrong key',
+    seen: /^\d+ DEL\/(error: \{"code":999\} \| nothing|result: nothing \| \{\})$/,
+  },
+  'check-needs-result': {
+    plugins: 'host-local',
+    original: 'a CHECK without prevResult succeeds',
+    plexus: 'it fails with code 7',
+    why: 'the specification requires prevResult',
+    seen: /^\d+ CHECK\/(result: \{\} \| nothing|error: nothing \| \{"code":7\}|disk\/)/,
+  },
+  'no-empty-directory': {
+    plugins: 'host-local',
+    original: 'a DEL in a network without reservations makes a directory for it, and a lock',
+    plexus: 'it makes nothing',
+    why: 'a DEL that is repeated for a network that was removed leaves no trace of it',
+    seen: /^\d+ DEL\/disk\/test-net: \{"lock":.* \| nothing$/,
+  },
+  'all-or-nothing': {
+    plugins: 'host-local',
+    original: 'an ADD that fails may have moved on which address is given next',
+    plexus: 'it has changed nothing',
+    why: 'as above: a failed ADD leaves nothing',
+    seen: /^\d+ (ADD|DEL)\/disk\/test-net\/last_reserved_ip\.\d: \{.* \| nothing$/,
+  },
+  'loopback-version': {
+    plugins: 'loopback',
+    original: 'results before 1.0.0 have the keys of 1.1.0',
+    plexus: 'results have the keys of their version',
+    why: 'other plugins of the chain read it by its version',
+    seen: /^\d+ ADD\/result\//,
+  },
+  'loopback-untouched': {
+    plugins: 'loopback',
+    original: 'lo is up after an ADD that refused an address on it',
+    plexus: 'lo is as it was',
+    why: 'a failed ADD leaves nothing',
+    seen: /^\d+ (ADD|DEL)\/pod\/(links\/lo|routes)\//,
+  },
+  'check-default-master': {
+    plugins: 'ipvlan',
+    original: 'CHECK fails where the configuration names no master',
+    plexus: 'it succeeds',
+    why: 'such a configuration is valid for ADD',
+    seen: /^\d+ CHECK\/(error: \{"code":999\} \| nothing|result: nothing \| \{\})$/,
+  },
+  'del-default-master': {
+    plugins: 'ipvlan',
+    original: 'DEL fails where the configuration names no master, once there is no default route',
+    plexus: 'it succeeds',
+    why: 'no master is needed to take an interface away',
+    seen: /^\d+ DEL\/(error: \{"code":999\} \| nothing|result: nothing \| \{\}|(pod|disk)\/.* \| nothing)$/,
+  },
+  'ptp-queue': {
+    plugins: 'ptp',
+    original: "the node's end of the cable has a transmit queue of length 0",
+    plexus: "it has the kernel's default",
+    why: 'a queueing discipline that is put there later, such as that of bandwidth, takes its limit from it',
+    seen: /\/node\/links\/<veth \d>\/txqlen: nothing \| 1000$/,
+  },
+  'ptp-no-dad': {
+    plugins: 'ptp',
+    original: 'IPv6 addresses are looked for on the cable before they may be used, which takes a second or two',
+    plexus: 'they may be used at once',
+    why: 'nobody else is on the cable',
+    seen: /\/addresses\/inet6 local fd00:1::\d prefixlen \d+\/nodad: nothing \| true$/,
+  },
+  'ptp-one-subnet': {
+    plugins: 'ptp',
+    original: 'a second interface with an address of the same subnet is refused by the kernel',
+    plexus: 'it is made',
+    why: 'a pod may have two addresses of one network',
+    seen: /^\d+ (ADD|DEL)\/(error|result|node|pod|disk)(\/.*)?: .*/,
+  },
+  'ptp-del-without-namespace': {
+    plugins: 'ptp',
+    original: "a DEL without a namespace leaves the node's end of the cable and its routes",
+    plexus: 'it removes them, and with them the other end',
+    why: 'traffic to the address must not go to a pod that gave it back',
+    seen: /^\d+ DEL\/(node|pod)\/.* \| nothing$/,
+  },
+  'device-del-again': {
+    plugins: 'host-device',
+    original: 'a DEL fails where there is no device to give back: when it is repeated, or follows an ADD that failed',
+    plexus: 'it succeeds, and leaves alone what did not come from the node',
+    why: 'the specification requires it: a runtime repeats a DEL whose answer it lost',
+    seen: /^\d+ DEL\/(error: \{"code":999\} \| nothing|result: nothing \| \{\})$/,
+  },
+  'device-address-first': {
+    plugins: 'host-device',
+    original: 'the device is moved before an address is asked for',
+    plexus: 'the address comes first',
+    why: 'a network that has no address left does not take the device off the node',
+    seen: /^\d+ (ADD|DEL)\/disk\/test-net(\/last_reserved_ip\.0)?: nothing \| \{/,
+  },
+  'device-del-order': {
+    plugins: 'host-device',
+    original:
+      'DEL releases the address, then moves the device; where that fails the address may be given away while the device is still in the pod',
+    plexus: 'DEL releases the address once the device is back',
+    why: 'an address is never in use twice',
+    seen: /^\d+ DEL\/(pod|disk)\/.*: nothing \| \{/,
+  },
+  'device-del-namespace': {
+    plugins: 'host-device',
+    original: 'a DEL whose namespace is gone fails, and one without a namespace keeps the address',
+    plexus: 'both release the address',
+    why: 'an address does not outlive its pod',
+    seen: /^\d+ DEL\/(error: \{"code":999\} \| nothing|result: nothing \| \{\}|disk\/.* \| nothing)$/,
+  },
+} as const satisfies Readonly<Record<string, Difference>>;
+
+export type DifferenceId = keyof typeof differences;
+
+export function isSeenAs(id: DifferenceId, found: Found): boolean {
+  return differences[id].seen.test(describeFound(found));
+}

@@ -1,0 +1,93 @@
+import assert from 'node:assert/strict';
+import { describe, test } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { type CallStep, defaultVersion, lifecycle, type ParityCase } from './case.ts';
+import { compare, describeFound, type Found } from './compare.ts';
+import { type DifferenceId, isSeenAs } from './differences.ts';
+import { type Outcome, Side } from './side.ts';
+import { goTwin, plexusTwin } from './twin.ts';
+
+/*
+ * Parity: the same calls to the Go plugins and to Plexus, on twin nodes with twin pods, and everything that can be seen
+ * after each call compared. What is to be different is listed, with its reason, in differences.ts.
+ */
+
+/** Milliseconds until what the kernel does by and by, such as addresses of its own, must be the same on both. */
+const settleTimeout = 5_000;
+const settleInterval = 100;
+
+/** A test for each case. */
+export function testParity(cases: readonly ParityCase[]): void {
+  for (const plugin of new Set(cases.map((each) => each.plugin))) {
+    describe(`${plugin}, beside the original`, { concurrency: 2 }, () => {
+      for (const each of cases.filter((candidate) => candidate.plugin === plugin)) {
+        test(each.tries, async () => {
+          const listed = each.differences ?? [];
+          const found = await findDifferences(each);
+          const unlisted = found.filter((difference) => !isListed(difference, listed));
+          assert.equal(unlisted.length, 0, `Go | Plexus:\n${unlisted.map(describeFound).join('\n')}`);
+          const unseen = listed.filter((id) => !found.some((difference) => isListed(difference, [id])));
+          assert.deepEqual(unseen, [], 'these listed differences are not seen');
+        });
+      }
+    });
+  }
+}
+
+const isListed = (found: Found, listed: readonly DifferenceId[]): boolean => listed.some((id) => isSeenAs(id, found));
+
+/** Runs a case on both nodes. @returns What differs, over all steps. */
+async function findDifferences(parityCase: ParityCase): Promise<Found[]> {
+  await using stack = new AsyncDisposableStack();
+  const go = new Side(stack.use(await goTwin()), parityCase);
+  const plexus = new Side(stack.use(await plexusTwin()), parityCase);
+  await Promise.all([go.prepare(), plexus.prepare()]);
+  const found: Found[] = [];
+  const {
+    config,
+    differences: listed = [],
+    steps = lifecycle(String(config['cniVersion'] ?? defaultVersion)),
+  } = parityCase;
+  for (const [index, step] of steps.entries()) {
+    const [left, right] = await Promise.all([go.take(step), plexus.take(step)]);
+    if (!('call' in step) || left === undefined || right === undefined) continue;
+    requireMessages(step, [left, right]);
+    const label = `${index + 1} ${step.call}`;
+    found.push(...compareOutcomes(left, right, label));
+    found.push(...(await compareSettled(go, plexus, label, listed)));
+  }
+  return found;
+}
+
+function compareOutcomes(go: Outcome, plexus: Outcome, label: string): Found[] {
+  const found = compare(go.answer, plexus.answer, label);
+  const isToPrint = found.length === 0 && go.message === undefined;
+  return isToPrint ? compare(go.printed, plexus.printed, `${label}/printed`) : found;
+}
+
+async function compareSettled(
+  go: Side,
+  plexus: Side,
+  label: string,
+  listed: readonly DifferenceId[],
+): Promise<Found[]> {
+  const deadline = performance.now() + settleTimeout;
+  for (;;) {
+    const [left, right] = await Promise.all([go.see(), plexus.see()]);
+    const found = compare(left, right, label);
+    const isSettled = found.every((difference) => isListed(difference, listed));
+    if (isSettled || performance.now() >= deadline) return found;
+    await sleep(settleInterval);
+  }
+}
+
+/** That one fails and the other does not is a difference; what is no difference must be as the case expects it. */
+function requireMessages({ call, error }: CallStep, outcomes: readonly Outcome[]): void {
+  const messages = outcomes.flatMap((outcome) => outcome.message ?? []);
+  if (error === undefined) {
+    assert.notEqual(messages.length, outcomes.length, `${call} failed on both: ${messages.join('\n')}`);
+    return;
+  }
+  assert.notEqual(messages.length, 0, `${call} did not fail with ${error}`);
+  for (const message of messages) assert.match(message, error);
+}

@@ -1,0 +1,4 @@
+import { hostDeviceCases } from './cases/host-device.ts';
+import { testParity } from './harness.ts';
+
+testParity(hostDeviceCases);

@@ -1,0 +1,4 @@
+import { hostLocalCases } from './cases/host-local.ts';
+import { testParity } from './harness.ts';
+
+testParity(hostLocalCases);

@@ -1,0 +1,4 @@
+import { loopbackCases } from './cases/loopback.ts';
+import { testParity } from './harness.ts';
+
+testParity(loopbackCases);

@@ -1,0 +1,4 @@
+import { macvlanCases } from './cases/macvlan.ts';
+import { testParity } from './harness.ts';
+
+testParity(macvlanCases);

@@ -1,0 +1,30 @@
+import { createInterface } from 'node:readline';
+import { z } from 'zod';
+import { answerPlugin, statedVersion } from '../../src/cni/command.ts';
+import { renderError, toCniError } from '../../src/cni/error.ts';
+import { Runner } from '../../src/cni/runner.ts';
+import { isOwnNamespace } from '../../src/linux/namespace.ts';
+import { builtinPlugins } from '../../src/plugins/builtin.ts';
+
+/*
+ * The built-in plugins as a process of one node: a call on each line of standard input, its answer on the same line of
+ * standard output. Each call is answered as the plugin's executable would.
+ */
+
+const call = z.object({ plugin: z.string(), env: z.record(z.string(), z.string()), stdin: z.string() });
+const runner = new Runner({ builtin: builtinPlugins });
+
+for await (const line of createInterface(process.stdin)) {
+  const { plugin: type, env, stdin } = call.parse(JSON.parse(line));
+  process.stdout.write(`${JSON.stringify(await answer(type, env, stdin))}\n`);
+}
+
+async function answer(type: string, env: Readonly<Record<string, string>>, stdin: string) {
+  try {
+    const plugin = builtinPlugins.find((each) => each.type === type);
+    if (plugin === undefined) throw new Error(`plugin "${type}" is not built in`);
+    return { failed: false, stdout: await answerPlugin({ env, stdin, plugin, plugins: runner, isOwnNamespace }) };
+  } catch (thrown) {
+    return { failed: true, stdout: renderError(toCniError(thrown), statedVersion(stdin)) };
+  }
+}

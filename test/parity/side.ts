@@ -1,0 +1,112 @@
+import { mkdir, writeFile } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
+import { isJsonObject, type JsonObject, type JsonValue } from '../../src/cni/json.ts';
+import { compareVersions } from '../../src/cni/version.ts';
+import { type CallStep, defaultVersion, type ParityCase, type Step, wire } from './case.ts';
+import { Names } from './names.ts';
+import { snapshot } from './snapshot.ts';
+import type { Environment, Twin } from './twin.ts';
+
+/** What a call answered, without what is its node's own. */
+export interface Outcome {
+  /** The result, or the error's code. */
+  readonly answer: JsonObject;
+  /** The answer as it was printed: keys have an order, too. */
+  readonly printed: string;
+  /** The error's. */
+  readonly message: string | undefined;
+}
+
+/** A case on one of the twins. */
+export class Side {
+  readonly #twin: Twin;
+  readonly #case: ParityCase;
+  readonly #node: readonly string[];
+  readonly #names: Names;
+  /** The results of ADD, by container and interface. */
+  readonly #results = new Map<string, JsonValue>();
+
+  constructor(twin: Twin, parityCase: ParityCase) {
+    this.#twin = twin;
+    this.#case = parityCase;
+    this.#node = parityCase.node ?? wire('ens5');
+    const { node, pod, data } = twin;
+    this.#names = new Names({ '<node>': node, '<pod>': pod, '<data>': data }, JSON.stringify([parityCase, this.#node]));
+  }
+
+  /** Makes what the case says that there is. */
+  async prepare(): Promise<void> {
+    await this.#twin.ip(this.#twin.node, this.#node);
+    await this.#twin.ip(this.#twin.pod, this.#case.pod ?? []);
+  }
+
+  /** @returns undefined for a step that is no call. */
+  async take(step: Step): Promise<Outcome | undefined> {
+    if ('node' in step) await this.#twin.ip(this.#twin.node, step.node);
+    else if ('pod' in step) await this.#twin.ip(this.#twin.pod, step.pod);
+    else if ('files' in step) await this.#write(step.files);
+    else return this.#call(step);
+    return undefined;
+  }
+
+  async #write(files: Readonly<Record<string, string>>): Promise<void> {
+    for (const [name, content] of Object.entries(files)) {
+      const path = join(this.#twin.data, name);
+      await mkdir(dirname(path), { recursive: true });
+      await writeFile(path, content, { mode: 0o600 });
+    }
+  }
+
+  async #call(step: CallStep): Promise<Outcome> {
+    const { call, id = 'c1', ifName = 'net1', args = '', netns = '<pod>' } = step;
+    const attachment = `${id} ${ifName}`;
+    const env: Environment = {
+      CNI_COMMAND: call,
+      CNI_CONTAINERID: id,
+      CNI_IFNAME: ifName,
+      CNI_ARGS: args,
+      CNI_NETNS: this.#own(netns),
+    };
+    const { failed, stdout } = await this.#twin.call(
+      this.#case.plugin,
+      env,
+      this.#own(this.#configOf(step, attachment)),
+    );
+    const printed: unknown = stdout === '' ? {} : JSON.parse(stdout);
+    if (!isJsonObject(printed)) throw new Error(`${call} printed no JSON object: ${stdout}`);
+    const text = this.#names.text(stdout).trim();
+    if (failed) {
+      const { code, msg, details = '' } = printed;
+      return { answer: { error: { code } }, printed: text, message: `${msg} ${details}` };
+    }
+    if (call === 'ADD') this.#results.set(attachment, printed);
+    return { answer: { result: this.#names.value(printed) }, printed: text, message: undefined };
+  }
+
+  #configOf({ call, config = {} }: CallStep, attachment: string): string {
+    const whole: JsonObject = {
+      cniVersion: defaultVersion,
+      name: 'test-net',
+      type: this.#case.plugin,
+      ...this.#case.config,
+      ...config,
+    };
+    const ipam: unknown = whole['ipam'];
+    const files = isJsonObject(ipam) && ipam['type'] === 'host-local' && { ipam: { dataDir: '<data>', ...ipam } };
+    const result = this.#results.get(attachment);
+    const hasResult =
+      call !== 'ADD' && result !== undefined && compareVersions(String(whole['cniVersion']), '0.4.0') >= 0;
+    return JSON.stringify({ ...whole, ...files, ...(hasResult && { prevResult: result }) });
+  }
+
+  /** A text of the case, with the paths of this node. */
+  #own(text: string): string {
+    const { node, pod, data } = this.#twin;
+    return text.replaceAll('<node>', node).replaceAll('<pod>', pod).replaceAll('<data>', data);
+  }
+
+  /** All that can be seen. */
+  async see(): Promise<JsonValue> {
+    return this.#names.value(await snapshot(this.#twin));
+  }
+}

@@ -1,0 +1,123 @@
+import { readdir, readFile, stat } from 'node:fs/promises';
+import { join } from 'node:path';
+import { isJsonArray, isJsonObject, type JsonObject, type JsonValue } from '../../src/cni/json.ts';
+import { mustRun, type Twin } from './twin.ts';
+
+/* All that a plugin can leave on a node, in its pod and on its disk. */
+
+/** One batch for each family: what `ip -j -d` says of routes, rules and neighbours. */
+const script = `
+ip -j -d address || exit
+for family in -4 -6; do
+  printf 'route show table all\\nrule show\\nneigh show nud permanent\\n' | ip -j -d $family -batch - || exit
+done
+cd /proc/sys/net && grep -rs . ipv4/conf ipv6/conf
+true
+`;
+
+/** What differs from moment to moment, such as carrier and timers, and the kernel's own numbers for things. */
+const passingKeys = /^(ifindex|operstate|\w+_timer|age|used|link_index|link_netnsid)$/;
+const passingFlags = ['LOWER_UP', 'NO-CARRIER', 'M-DOWN', 'linkdown', 'dead'];
+
+export async function snapshot({ node, pod, data }: Twin): Promise<JsonObject> {
+  const [inNode, inPod] = await Promise.all([linesOf(node), linesOf(pod)]);
+  return {
+    node: describeNamespace(inNode, inPod),
+    pod: describeNamespace(inPod, inNode),
+    disk: await describeDirectory(data),
+  };
+}
+
+interface Lines {
+  readonly links: readonly JsonObject[];
+  readonly families: readonly (readonly [string, readonly (readonly JsonObject[])[]])[];
+  readonly sysctls: readonly string[];
+}
+
+async function linesOf(namespace: string): Promise<Lines> {
+  const lines = (await mustRun(namespace, ['sh', '-c', script])).split('\n').filter((line) => line !== '');
+  const [links, ...tables] = lines.slice(0, 7).map(parseList);
+  return {
+    links: links ?? [],
+    families: [
+      ['inet', tables.slice(0, 3)],
+      ['inet6', tables.slice(3)],
+    ],
+    sysctls: lines.slice(7),
+  };
+}
+
+function parseList(line: string): readonly JsonObject[] {
+  const json: unknown = JSON.parse(line);
+  return isJsonArray(json) ? json.filter(isJsonObject) : [];
+}
+
+function describeNamespace({ links, families, sysctls }: Lines, other: Lines): JsonObject {
+  const each = (index: number, keys: readonly string[]): JsonObject =>
+    Object.fromEntries(
+      families.flatMap(([family, tables]) => (tables[index] ?? []).map((row) => keyed(row, keys, family))),
+    );
+  const inOrder = links.toSorted((a, b) => Number(a['ifindex']) - Number(b['ifindex']));
+  return {
+    links: Object.fromEntries(inOrder.map((link) => [String(link['ifname']), describeLink(link, other)])),
+    routes: each(0, ['table', 'type', 'dst', 'gateway', 'dev', 'metric']),
+    rules: each(1, ['priority', 'src', 'srclen', 'dst', 'iif', 'table']),
+    neighbours: each(2, ['dst', 'dev']),
+    sysctls: describeSysctls(sysctls),
+  };
+}
+
+/** @param lines Such as `ipv4/conf/net1/arp_notify:1`. @returns Them by interface. */
+function describeSysctls(lines: readonly string[]): JsonObject {
+  const settings = lines.flatMap((line) => {
+    const [, family, name, rest] = line.match(/^(ipv[46])\/conf\/([^/]+)\/(.*)$/) ?? [];
+    const [key = '', value = ''] = rest?.split(':') ?? [];
+    return name === undefined ? [] : { name, key: `${family} ${key}`, value };
+  });
+  const interfaces = Object.groupBy(settings, ({ name }) => name);
+  const entries = Object.entries(interfaces).map(([name, own = []]): [string, JsonObject] => [
+    name,
+    Object.fromEntries(own.map(({ key, value }) => [key, value])),
+  ]);
+  return Object.fromEntries(entries);
+}
+
+function describeLink({ addr_info, ...link }: JsonObject, other: Lines): JsonObject {
+  const list = isJsonArray(addr_info) ? addr_info.filter(isJsonObject) : [];
+  const peer = other.links.find(({ ifindex }) => ifindex === link['link_index']);
+  return {
+    ...lasting(link),
+    ...(link['link_index'] !== undefined && { link: `${peer?.['ifname']}, in the other namespace` }),
+    addresses: Object.fromEntries(list.map((address) => keyed(address, ['local', 'prefixlen']))),
+  };
+}
+
+/** A row under what tells it from others. */
+function keyed(row: JsonObject, keys: readonly string[], family = String(row['family'])): [string, JsonObject] {
+  const key = keys.flatMap((name) => (row[name] === undefined ? [] : `${name} ${row[name]}`)).join(' ');
+  const rest = Object.entries(row).filter(([name]) => !keys.includes(name));
+  return [`${family} ${key}`.replaceAll('/', '|'), lasting(Object.fromEntries(rest))];
+}
+
+function lasting(object: JsonObject): JsonObject {
+  const entries = Object.entries(object).filter(([key]) => !passingKeys.test(key));
+  return Object.fromEntries(entries.map(([key, value]) => [key, value === undefined ? value : lastingValue(value)]));
+}
+
+function lastingValue(value: JsonValue): JsonValue {
+  if (isJsonObject(value)) return lasting(value);
+  if (!isJsonArray(value)) return value;
+  return value.filter((item) => !passingFlags.some((flag) => flag === item)).map(lastingValue);
+}
+
+/** Files by name, with their permissions and content. */
+async function describeDirectory(directory: string): Promise<JsonObject> {
+  const entries = await readdir(directory, { withFileTypes: true });
+  const described = entries.map(async (entry): Promise<[string, JsonValue]> => {
+    const path = join(directory, entry.name);
+    if (entry.isDirectory()) return [entry.name, await describeDirectory(path)];
+    const mode = (await stat(path)).mode & 0o777;
+    return [entry.name, { mode: mode.toString(8), content: await readFile(path, 'utf8') }];
+  });
+  return Object.fromEntries(await Promise.all(described));
+}

@@ -1,0 +1,4 @@
+import { staticCases } from './cases/static.ts';
+import { testParity } from './harness.ts';
+
+testParity(staticCases);
