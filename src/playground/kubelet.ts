@@ -1,4 +1,4 @@
-import { type CniError, toCniError } from '../cni/error.ts';
+import { CniError, toCniError } from '../cni/error.ts';
 import { isJsonObject, type JsonObject } from '../cni/json.ts';
 import type { Events } from '../kubernetes/events.ts';
 import { podSchema } from '../kubernetes/schemas.ts';
@@ -98,7 +98,7 @@ export class Kubelet implements AsyncDisposable {
   }
 
   async #start(created: StoredObject): Promise<void> {
-    const { hostIP, cni, kubeletEvents } = this.#options;
+    const { hostIP, cni } = this.#options;
     const pod = this.#assigned(created);
     if (pod === undefined) return;
     const { uid } = pod.metadata;
@@ -107,17 +107,18 @@ export class Kubelet implements AsyncDisposable {
       return this.#setStatus(pod, (now) => runningStatus(now, { ips: [{ address: `${hostIP}/32` }] }, hostIP));
     }
     this.#setStatus(pod, (now) => pendingStatus(now, 'ContainerCreating'));
-    try {
-      const sandbox = await Sandbox.create(identityOf(pod), cni);
-      this.#states.set(uid, { phase: 'running', sandbox });
-      this.#setStatus(pod, (now) => runningStatus(now, sandbox.result, hostIP));
-    } catch (thrown) {
-      const error = toCniError(thrown);
-      this.#states.set(uid, { phase: 'failed', error });
-      const message = `Failed to create pod sandbox: rpc error: code = Unknown desc = ${error.message}`;
-      kubeletEvents.record(podSchema.parse(pod), { type: 'Warning', reason: 'FailedCreatePodSandBox', message });
-      this.#retryLater(pod);
-    }
+    const sandbox = await Sandbox.create(identityOf(pod), cni).catch(toCniError);
+    if (sandbox instanceof CniError) return this.#failed(pod, sandbox);
+    this.#states.set(uid, { phase: 'running', sandbox });
+    this.#setStatus(pod, (now) => runningStatus(now, sandbox.result, hostIP));
+  }
+
+  #failed(pod: StoredObject, error: CniError): void {
+    this.#states.set(pod.metadata.uid, { phase: 'failed', error });
+    const message = `Failed to create pod sandbox: rpc error: code = Unknown desc = ${error.message}`;
+    const event = { type: 'Warning', reason: 'FailedCreatePodSandBox', message } as const;
+    this.#options.kubeletEvents.record(podSchema.parse(pod), event);
+    this.#retryLater(pod);
   }
 
   /** The pod, once the scheduler has seen it; undefined where it is none of ours. */
