@@ -27,6 +27,8 @@ interface View {
 export interface NamedInterface {
   readonly name: string;
   readonly network: string;
+  /** Whether it is the one that every pod has, to the API server, kubelet and services. */
+  readonly isDefault: boolean;
   /** The type of the plugin: what to call a link that the kernel has no kind for. */
   readonly plugin: string;
 }
@@ -57,7 +59,12 @@ async function viewOf(namespace: NetworkNamespace): Promise<View> {
   return { links: allLinks, addresses: allAddresses, routes: allRoutes };
 }
 
-function drawn({ name, network, plugin }: NamedInterface, link: Link, inPod: View, onNode: View): DrawnInterface {
+function drawn(
+  { name, network, isDefault, plugin }: NamedInterface,
+  link: Link,
+  inPod: View,
+  onNode: View,
+): DrawnInterface {
   const own = inPod.addresses
     .filter(({ index, scope }) => index === link.index && scope !== Scope.link)
     .map(({ address }) => address);
@@ -72,7 +79,7 @@ function drawn({ name, network, plugin }: NamedInterface, link: Link, inPod: Vie
     addresses: own.map(formatPrefix),
     kind: describeKind(link, plugin),
     hops,
-    facts: [...new Set([...own.flatMap(subnetOf), ...leads])],
+    facts: [...new Set([...(isDefault ? ['cluster network'] : []), ...own.flatMap(subnetOf), ...leads])],
     connected: hops.length > 0 || !loneKinds.has(link.kind ?? ''),
   };
 }

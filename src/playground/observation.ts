@@ -122,14 +122,17 @@ async function ipAddress(netns: string): Promise<string> {
   return (await printed.promise).trimEnd();
 }
 
-const statusSchema = z.array(z.object({ name: z.string(), interface: z.string() }));
+const statusSchema = z.array(
+  z.object({ name: z.string(), interface: z.string(), default: z.boolean().default(false) }),
+);
 
 /** The pod's interfaces that network-status names. */
 function interfacesOf(networkStatus: string | undefined, store: Store): NamedInterface[] {
   if (networkStatus === undefined) return [];
-  return statusSchema.parse(JSON.parse(networkStatus)).map(({ name, interface: ifName }) => ({
+  return statusSchema.parse(JSON.parse(networkStatus)).map(({ name, interface: ifName, default: isDefault }) => ({
     name: ifName,
     network: name,
+    isDefault,
     plugin: pluginsOf(name, store)[0] ?? '',
   }));
 }

@@ -148,7 +148,7 @@ test(
         connected: true,
       },
     ]);
-    assert.deepEqual(interfaces[0]?.facts, ['default route']);
+    assert.deepEqual(interfaces[0]?.facts, ['cluster network', 'default route']);
     assert.deepEqual(
       attachments.map(({ ifName, network: name, plugins }) => [ifName, name, plugins]),
       [
