@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { type ChildProcess, execFile, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { existsSync } from 'node:fs';
-import { mkdtemp, readdir, readlink, rm, writeFile } from 'node:fs/promises';
+import { mkdtemp, readdir, readFile, readlink, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { test } from 'node:test';
@@ -76,6 +76,13 @@ async function processesIn(namespaces: readonly string[]): Promise<string[]> {
   return pids.filter((_, index) => namespaces.includes(own[index] ?? ''));
 }
 
+/** Processes that a run has started, itself and those of those included: they have its environment. */
+async function processesOf(directory: string): Promise<string[]> {
+  const pids = (await readdir('/proc')).filter((name) => /^\d+$/.test(name) && name !== String(process.pid));
+  const environments = await Promise.all(pids.map((pid) => readFile(`/proc/${pid}/environ`, 'utf8').catch(() => '')));
+  return pids.filter((_, index) => environments[index]?.split('\0').includes(`TMPDIR=${directory}`));
+}
+
 /** What the machine's own namespace has. */
 async function machineState(): Promise<string> {
   const { promise, resolve: done } = Promise.withResolvers<string>();
@@ -140,6 +147,18 @@ for (const signal of ['SIGINT', 'SIGTERM', 'SIGKILL'] as const) {
     }
     assert.equal(await machineState(), before);
     assert.equal(existsSync('/var/lib/cni/networks/macvlan-conf-1'), false);
+  });
+}
+
+for (const moment of [/^Node /, /^pod\/left created$/m, /^Pod default\/left/m]) {
+  test(`of a run that is killed when it has printed ${moment}, nothing is left`, options, async () => {
+    await using it = await setUp();
+    const running = it.start('-f', 'examples/macvlan.yaml');
+    await running.printed(moment);
+    const ended = running.end();
+    running.process.kill('SIGKILL');
+    await ended;
+    while ((await processesOf(it.directory)).length > 0 || (await readdir(it.directory)).length > 0) await sleep(10);
   });
 }
 

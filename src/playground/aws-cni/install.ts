@@ -20,7 +20,8 @@ export async function installAwsCni({ binDir, confDir, dataDir }: InstallOptions
   // Compiled once, it starts in a third of the time.
   const compiled = join(import.meta.dirname, '../../../node_modules/.cache/plexus');
   const command = [process.execPath, main, dataDir].map(quoted).join(' ');
-  const script = `#!/bin/sh\nexport NODE_COMPILE_CACHE=${quoted(compiled)}\nexec ${command}\n`;
+  // And it ends with the daemon, lest it go on writing where all else has ended.
+  const script = `#!/bin/sh\nexport NODE_COMPILE_CACHE=${quoted(compiled)}\nexec setpriv --pdeathsig KILL -- ${command}\n`;
   await writeFile(join(binDir, 'aws-cni'), script, { mode: 0o755 });
   await writeFile(join(confDir, '10-aws.conflist'), `${JSON.stringify(awsCniConflist, undefined, 2)}\n`);
 }
