@@ -5,7 +5,7 @@ import { isKernelError } from '../linux/errors.ts';
 import { type Link, links, type NewLink } from '../linux/link.ts';
 import { Rtnetlink } from '../linux/rtnetlink.ts';
 import type { Container } from './container-interface.ts';
-import { deleteIpam } from './ipam.ts';
+import { deleteIpam, isIndependentIpam } from './ipam.ts';
 
 /** Where the interface is that a container's own stands on. */
 export interface Home extends Disposable {
@@ -46,10 +46,11 @@ export async function createInContainer(
 }
 
 /**
- * {@link createInContainer}, while the interface's addresses are being reserved: the kernel and the disk work at the same
- * time. What was done is taken back with `undo`, also where the other has failed.
+ * {@link createInContainer}, while the interface's addresses are being reserved, where the IPAM plugin does without the
+ * interface: the kernel and the disk work at the same time. What was done is taken back with `undo`, also where the other
+ * has failed.
  *
- * @param reserving The IPAM plugin's ADD, under way.
+ * @param reserve The IPAM plugin's ADD.
  */
 export async function createWithAddresses<A>(
   undo: AsyncDisposableStack,
@@ -57,9 +58,11 @@ export async function createWithAddresses<A>(
   container: Container,
   link: Omit<NewLink, 'namespace' | 'up'>,
   call: PluginCall,
-  reserving: Promise<A>,
+  reserve: () => Promise<A>,
 ): Promise<readonly [Link, A]> {
-  const [made, reserved] = await Promise.allSettled([createInContainer(home, container, link), reserving]);
+  const making = createInContainer(home, container, link);
+  const reserving = isIndependentIpam(call.config) ? reserve() : making.then(reserve);
+  const [made, reserved] = await Promise.allSettled([making, reserving]);
   undo.defer(async () => {
     // An address that an interface may still have is not given back.
     if (made.status === 'fulfilled') await container.removeLink(link.name);

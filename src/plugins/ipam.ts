@@ -79,6 +79,14 @@ export async function gcIpam({ config, path, plugins }: NetworkCall): Promise<vo
   if (delegate !== undefined) await plugins.gc(delegate, path);
 }
 
+/**
+ * Whether the IPAM plugin may be called before the interface is there. One that is not known may look at it, as dhcp
+ * does, or answer a second ADD with the addresses of the first, which would then be released with the second.
+ */
+export function isIndependentIpam(config: PluginConfig): boolean {
+  return ['host-local', 'static'].includes(parsePluginConfig(ipamSchema, config).ipam.type);
+}
+
 /** The same configuration, addressed to the IPAM plugin. */
 function delegateConfig(config: PluginConfig): PluginConfig | undefined {
   const { type } = parsePluginConfig(ipamSchema, config).ipam;

@@ -62,8 +62,8 @@ export const ipvlan: Plugin = {
     await using undo = new AsyncDisposableStack();
     const kind = { type: 'ipvlan', mode, flag } as const;
     const newLink = { name: ifName, parent: parent.index, mtu: mtu || undefined, kind };
-    const reserving = inherited === undefined ? addRequiredIpam(call) : Promise.resolve(inherited);
-    const [link, addresses] = await createWithAddresses(undo, home, container, newLink, call, reserving);
+    const reserve = async () => inherited ?? (await addRequiredIpam(call));
+    const [link, addresses] = await createWithAddresses(undo, home, container, newLink, call, reserve);
     const result = resultOf(ifName, link, netns, addresses, dns);
     announceAddresses(container, ifName);
     await configureInterface(container, link, result);

@@ -55,7 +55,7 @@ export const macvlan: Plugin = {
     await using undo = new AsyncDisposableStack();
     const kind = { type: 'macvlan', mode, bcQueueLength: bcqueuelen } as const;
     const newLink = { name: ifName, parent: parent.index, mtu: mtu || undefined, mac, kind };
-    const [link, ipam] = await createWithAddresses(undo, home, container, newLink, call, addIpam(call));
+    const [link, ipam] = await createWithAddresses(undo, home, container, newLink, call, () => addIpam(call));
     const result = resultOf(ifName, link, netns, ipam, dns);
     if (ipam !== undefined) announceAddresses(container, ifName);
     await configureInterface(container, link, result);
