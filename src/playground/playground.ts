@@ -98,20 +98,15 @@ export async function startPlayground({ nodeName, shim, plexus, retryAfter }: Pl
  * Lets the node reach the API: at any address of its namespace, on a port of its own. Sockets stay bound to the namespace
  * in which they were made, which is at once where no host name has to be looked up.
  */
-function serveInside(namespace: NetworkNamespace, api: Api): AsyncDisposable & { readonly port: number } {
+function serveInside(namespace: NetworkNamespace, api: Api): Disposable & { readonly port: number } {
   const server = createServer((connection) => api.serve(connection));
   namespace.run(() => server.listen(0));
   const address = server.address();
   if (address === null || typeof address === 'string') throw new Error('the API has no port in the node');
   return {
     port: address.port,
-    async [Symbol.asyncDispose]() {
-      // Connections are the API's, which has closed them or will.
-      await new Promise<void>((resolve) => {
-        server.close(() => resolve());
-        resolve();
-      });
-    },
+    // Connections that were accepted are the API's to close.
+    [Symbol.dispose]: () => void server.close(),
   };
 }
 

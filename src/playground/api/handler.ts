@@ -5,11 +5,11 @@ import { issuesOf } from '../../kubernetes/issues.ts';
 import { Failure } from './failure.ts';
 import { type KubernetesObject, objectSchema, type StoredObject } from './object.ts';
 import { applyPatch } from './patch.ts';
+import { type Presentation, presentationFor } from './presentation.ts';
 import { bodyOf, type Target } from './request.ts';
 import { groupVersion } from './resources.ts';
 import { fieldSelector, labelSelector, type Selector } from './selectors.ts';
 import type { Store } from './store.ts';
-import { tableOf } from './table.ts';
 
 /** A request for objects, its path read. */
 export interface Call {
@@ -51,27 +51,19 @@ export function selectorOf({ target, query }: Call): Selector {
     labels(object);
 }
 
-/** How an object is written for this request: as it is, or as a table where that is asked for. */
-export function presenterOf({ request, target, query }: Call): (object: KubernetesObject) => JsonValue {
-  if (!wantsTable(request)) return (object) => object;
-  const include = query.get('includeObject') ?? 'Metadata';
-  return (object) =>
-    tableOf(target.resource, [object], { resourceVersion: object.metadata.resourceVersion ?? '' }, include);
-}
-
-function wantsTable(request: IncomingMessage): boolean {
-  const first = request.headers.accept?.split(',')[0] ?? '';
-  return first.includes('as=Table');
+/** How objects are written for this request. */
+export function presentationOf({ request, target, query }: Call): Presentation {
+  return presentationFor(request, target.resource, query.get('includeObject') ?? 'Metadata');
 }
 
 function one(call: Call, object: KubernetesObject, status = 200): Answer {
-  return { status, body: presenterOf(call)(object) };
+  return { status, body: presentationOf(call).one(object) };
 }
 
 const continueSchema = z.object({ version: z.number().int(), after: z.string() });
 
 function list(call: Call): JsonValue {
-  const { store, target, query, request } = call;
+  const { store, target, query } = call;
   const { resource, namespace } = target;
   const selector = selectorOf(call);
   const limit = limitOf(query.get('limit'));
@@ -89,8 +81,7 @@ function list(call: Call): JsonValue {
       ? { continue: tokenOf({ version, after: position(last) }), remainingItemCount: left }
       : {}),
   };
-  if (wantsTable(request)) return tableOf(resource, page, metadata, query.get('includeObject') ?? 'Metadata');
-  return { kind: `${resource.kind}List`, apiVersion: groupVersion(resource), metadata, items: page };
+  return presentationOf(call).list(page, metadata);
 }
 
 /** Of which version a list is to be, and after which object it begins (Kubernetes API concepts, "Resource versions"). */

@@ -86,3 +86,8 @@ export function equalJson(a: JsonValue | undefined, b: JsonValue | undefined): b
   if (!isJsonObject(a) || !isJsonObject(b)) return a === b;
   return [...new Set([...Object.keys(a), ...Object.keys(b)])].every((key) => equalJson(a[key], b[key]));
 }
+
+/** An object without what is in it. */
+export function metadataOf({ metadata }: KubernetesObject): KubernetesObject {
+  return { kind: 'PartialObjectMetadata', apiVersion: 'meta.k8s.io/v1', metadata };
+}

@@ -5,7 +5,7 @@ import type { JsonValue } from '../../cni/json.ts';
 import { discover } from './discovery.ts';
 import { Failure } from './failure.ts';
 import { type Fault, Faults, suffer } from './faults.ts';
-import { answer, type Call, presenterOf, selectorOf, versionOf } from './handler.ts';
+import { answer, type Call, presentationOf, selectorOf, versionOf } from './handler.ts';
 import type { KubernetesObject } from './object.ts';
 import { targetOf } from './request.ts';
 import { namespaces } from './resources.ts';
@@ -232,7 +232,7 @@ export class Api implements AsyncDisposable {
           bookmarks: isTrue(query.get('allowWatchBookmarks')),
           lifetime: seconds * 1000,
           bookmarkEvery: this.#options.bookmarkEvery ?? 60_000,
-          present: presenterOf(call),
+          present: presentationOf(call).one,
         },
         sink,
       );

@@ -1,5 +1,5 @@
-import type { JsonValue } from '../../cni/json.ts';
-import { at, type KubernetesObject, listAt, textAt } from './object.ts';
+import type { JsonObject, JsonValue } from '../../cni/json.ts';
+import { at, type KubernetesObject, listAt, metadataOf, textAt } from './object.ts';
 import type { Resource } from './resources.ts';
 
 interface Column {
@@ -77,7 +77,7 @@ const columns: Readonly<Record<string, readonly Column[]>> = {
 export function tableOf(
   resource: Resource,
   objects: readonly KubernetesObject[],
-  metadata: Readonly<Record<string, JsonValue>>,
+  metadata: JsonObject,
   include: string,
 ): JsonValue {
   const shown = columns[resource.kind] ?? [name, age];
@@ -85,7 +85,7 @@ export function tableOf(
   return {
     kind: 'Table',
     apiVersion: 'meta.k8s.io/v1',
-    metadata: { ...metadata },
+    metadata,
     columnDefinitions: shown.map((column) => ({
       name: column.name,
       type: 'string',
@@ -103,7 +103,7 @@ export function tableOf(
 function rowObject(object: KubernetesObject, include: string): JsonValue {
   if (include === 'None') return null;
   if (include === 'Object') return object;
-  return { kind: 'PartialObjectMetadata', apiVersion: 'meta.k8s.io/v1', metadata: object.metadata };
+  return metadataOf(object);
 }
 
 function readyContainers(pod: KubernetesObject): string {

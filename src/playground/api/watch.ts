@@ -15,7 +15,7 @@ export interface WatchRequest {
   /** Milliseconds. */
   readonly lifetime: number;
   readonly bookmarkEvery: number;
-  /** How an object is written: as it is, or as a table. */
+  /** How an object is written. */
   readonly present: (object: KubernetesObject) => JsonValue;
 }
 
