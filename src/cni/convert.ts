@@ -12,8 +12,10 @@ import { cniVersions, compareVersions, isCniVersion } from './version.ts';
  * Key order, empty lists and empty `dns` are as libcni writes them, so that output can be compared byte for byte.
  */
 
-const hasLists = (version: string): boolean => compareVersions(version, '0.3.0') >= 0;
-const isVersion1 = (version: string): boolean => compareVersions(version, '1.0.0') >= 0;
+const since = (first: string): ReadonlySet<string> =>
+  new Set(cniVersions.filter((version) => compareVersions(version, first) >= 0));
+const withLists = since('0.3.0');
+const withoutAddressVersion = since('1.0.0');
 
 /**
  * Writes a result in the shape of a version.
@@ -21,8 +23,8 @@ const isVersion1 = (version: string): boolean => compareVersions(version, '1.0.0
  * @throws {CniError} 999 in 0.1.0 and 0.2.0 for a result with interfaces but no address, which they cannot express.
  */
 export function encodeResult(result: Result, version: string): JsonObject {
-  if (!hasLists(version)) return encode02(result, version);
-  return isVersion1(version) ? encode1(result, version) : encode04(result, version);
+  if (!withLists.has(version)) return encode02(result, version);
+  return withoutAddressVersion.has(version) ? encode1(result, version) : encode04(result, version);
 }
 
 /** The text that a plugin prints on ADD: 4 spaces of indentation, no newline at the end. */
@@ -191,7 +193,7 @@ export function decodeResult(json: JsonValue, version: string, source: string): 
       `${source}: cniVersion: expected one of ${cniVersions.join(', ')}, found ${show(stated)}`,
     );
   }
-  return hasLists(stated) ? decodeLists(json, source) : decode02(json, source);
+  return withLists.has(stated) ? decodeLists(json, source) : decode02(json, source);
 }
 
 /**

@@ -146,8 +146,21 @@ function matchEach(schemas: readonly z.core.$ZodType[], json: JsonValue): JsonVa
   return schemas.reduce((matched, schema) => matchKeys(schema, matched), json);
 }
 
-function matchObject(shape: Readonly<Record<string, z.core.$ZodType>>, json: JsonObject): JsonObject {
+type Shape = Readonly<Record<string, z.core.$ZodType>>;
+
+/** The keys of a shape by their lower-case forms. Schemas are few and live for ever. */
+const spellings = new WeakMap<Shape, ReadonlyMap<string, string>>();
+
+function spellingOf(shape: Shape): ReadonlyMap<string, string> {
+  const known = spellings.get(shape);
+  if (known !== undefined) return known;
   const spelling = new Map(Object.keys(shape).map((key) => [key.toLowerCase(), key]));
+  spellings.set(shape, spelling);
+  return spelling;
+}
+
+function matchObject(shape: Shape, json: JsonObject): JsonObject {
+  const spelling = spellingOf(shape);
   const matched = new Map<string, JsonValue>();
   for (const [key, value] of Object.entries(json)) {
     if (value === undefined) continue;
@@ -175,8 +188,18 @@ function acceptsNull(schema: z.core.$ZodType): boolean {
   return z.core.safeParse(schema, null).success;
 }
 
+const unwrapped = new WeakMap<z.core.$ZodType, z.core.$ZodType>();
+
 /** The schema inside optional(), default(), pipe() and the like. */
 function unwrap(schema: z.core.$ZodType): z.core.$ZodType {
+  const known = unwrapped.get(schema);
+  if (known !== undefined) return known;
+  const inner = unwrapOnce(schema);
+  unwrapped.set(schema, inner);
+  return inner;
+}
+
+function unwrapOnce(schema: z.core.$ZodType): z.core.$ZodType {
   if (
     schema instanceof z.ZodOptional ||
     schema instanceof z.ZodNullable ||
