@@ -5,7 +5,7 @@ import { type Client, segment } from './client.ts';
 import { isNotFound, messageOf } from './error.ts';
 import type { Log } from './log.ts';
 import { retry } from './retry.ts';
-import { Reflector, type Watched, type WatchTimings } from './watch.ts';
+import { metadataForm, Reflector, type Watched, type WatchTimings } from './watch.ts';
 
 export interface CachedOptions<T extends Watched> {
   readonly client: Client;
@@ -17,6 +17,7 @@ export interface CachedOptions<T extends Watched> {
   /** The resource's name in paths, such as `pods`. */
   readonly plural: string;
   readonly fieldSelector?: string;
+  readonly metadataOnly?: boolean;
   readonly schema: z.ZodType<T>;
   readonly timings?: Partial<WatchTimings>;
 }
@@ -72,12 +73,12 @@ export class Cached<T extends Watched> implements AsyncDisposable {
   }
 
   async #request(namespace: string, name: string): Promise<T> {
-    const { client, kind, root, plural, schema } = this.#options;
+    const { client, kind, root, plural, metadataOnly, schema } = this.#options;
     const path = `${root}/namespaces/${segment('namespace', namespace)}/${plural}/${segment(kind, name)}`;
     const { signal } = this.#stop;
     const backoff = new Backoff(100, 1_000);
-    return schema.parse(
-      await retry(() => client.request({ path, timeout: 5_000, signal }), { attempts: 3, backoff, signal }),
-    );
+    const accept = metadataOnly ? { accept: metadataForm('PartialObjectMetadata') } : {};
+    const request = () => client.request({ path, ...accept, timeout: 5_000, signal });
+    return schema.parse(await retry(request, { attempts: 3, backoff, signal }));
   }
 }

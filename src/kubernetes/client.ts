@@ -12,14 +12,14 @@ export interface Request {
   readonly query?: Readonly<Record<string, string | undefined>>;
   readonly body?: unknown;
   readonly contentType?: string;
+  /** What the answer is to be, JSON unless told. */
+  readonly accept?: string;
   readonly signal?: AbortSignal;
   /** Milliseconds for the whole exchange, 10 s unless told. */
   readonly timeout?: number;
 }
 
-export interface StreamRequest {
-  readonly path: string;
-  readonly query?: Readonly<Record<string, string | undefined>>;
+export interface StreamRequest extends Pick<Request, 'path' | 'query' | 'accept'> {
   readonly signal: AbortSignal;
   /** Milliseconds until the answer's head. */
   readonly timeout: number;
@@ -154,7 +154,7 @@ export class Client implements Disposable {
       agent,
       signal,
       headers: {
-        accept: 'application/json',
+        accept: request.accept ?? 'application/json',
         'user-agent': 'plexus',
         ...connection.headers,
         ...(body === undefined

@@ -30,6 +30,7 @@ export class Pods implements AsyncDisposable {
       root: '/api/v1',
       plural: 'pods',
       fieldSelector: `spec.nodeName=${segment('node', nodeName)}`,
+      metadataOnly: true,
       schema: podSchema,
     });
   }

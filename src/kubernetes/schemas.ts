@@ -14,7 +14,7 @@ const metadataSchema = z.object({
   annotations: textMap,
 });
 
-/** core/v1 Pod, as much of it as attaching networks needs; all else is dropped at the border and costs no memory. */
+/** core/v1 Pod, as much of it as attaching networks needs; nothing else is asked for, or kept where it comes. */
 export const podSchema = z.object({ metadata: metadataSchema });
 
 export type Pod = z.infer<typeof podSchema>;

@@ -35,12 +35,22 @@ export interface ReflectorOptions<T extends Watched> {
   /** The collection, such as /api/v1/pods. */
   readonly path: string;
   readonly fieldSelector?: string;
+  /** The objects' metadata is all that is wanted: see {@link metadataForm}. */
+  readonly metadataOnly?: boolean;
   readonly schema: z.ZodType<T>;
   readonly log: Log;
   readonly timings?: Partial<WatchTimings>;
 }
 
 const pageSize = 500;
+
+/**
+ * The Accept header for objects or a list of them without spec and status, which for pods are most of what the server would
+ * send again with each change (Kubernetes API concepts, "Receiving resources as metadata"). Whole objects do as well.
+ */
+export function metadataForm(kind: 'PartialObjectMetadata' | 'PartialObjectMetadataList'): string {
+  return `application/json;as=${kind};g=meta.k8s.io;v=v1,application/json`;
+}
 
 /**
  * After this many watches in a row that were refused, or accepted and then broken off without a word, the version itself
@@ -155,7 +165,7 @@ export class Reflector<T extends Watched> implements AsyncDisposable {
 
   /** Takes a complete list, page by page, then puts it in the store's place at once. */
   async #list(resourceVersion: string): Promise<string> {
-    const { client, path, fieldSelector, log } = this.#options;
+    const { client, path, fieldSelector, metadataOnly, log } = this.#options;
     const next = new Map<string, T>();
     let token: string | undefined;
     for (;;) {
@@ -167,6 +177,7 @@ export class Reflector<T extends Watched> implements AsyncDisposable {
           // A page that continues is of the first page's version.
           ...(token === undefined ? { resourceVersion: resourceVersion || undefined } : { continue: token }),
         },
+        ...(metadataOnly && { accept: metadataForm('PartialObjectMetadataList') }),
         timeout: this.#timings.answer,
         signal: this.#stop.signal,
       });
@@ -188,7 +199,7 @@ export class Reflector<T extends Watched> implements AsyncDisposable {
 
   /** Follows the server from a version on, and yields each version that was reached. */
   async *#watch(resourceVersion: string, accepted: () => void): AsyncGenerator<string, void, void> {
-    const { client, path, fieldSelector } = this.#options;
+    const { client, path, fieldSelector, metadataOnly } = this.#options;
     const lifetime = this.#timings.lifetime * (1 + Math.random() / 2);
     const events = client.stream(
       {
@@ -200,6 +211,7 @@ export class Reflector<T extends Watched> implements AsyncDisposable {
           resourceVersion,
           fieldSelector,
         },
+        ...(metadataOnly && { accept: metadataForm('PartialObjectMetadata') }),
         signal: this.#stop.signal,
         timeout: this.#timings.answer,
         silence: this.#timings.silence,

@@ -43,6 +43,26 @@ test('a pod that the watch has is answered without a request', options, async ()
   assert.deepEqual(gets, []);
 });
 
+test('of pods only the metadata is asked for, by list, watch and get', options, async () => {
+  await using given = await apiWithClient({ objects: [pod('a')] });
+  const asked: string[] = [];
+  const match = (_method: string, url: string, { accept = '' }: { readonly accept?: string | undefined }): boolean => {
+    asked.push(`${url.includes('watch=') ? 'watch' : 'read'} ${accept}`);
+    return false;
+  };
+  given.api.fault({ match });
+  await using pods = new Pods({ client: given.client, nodeName: 'node-1', log: silent, timings: quick });
+  await until(() => pods.watch.live);
+  given.api.store.create(pod('b'));
+  await until(() => pods.watch.get('default', 'b') !== undefined);
+  await pods.get('default', 'a');
+  assert.deepEqual(asked, [
+    'read application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1,application/json',
+    'watch application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1,application/json',
+    'read application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1,application/json',
+  ]);
+});
+
 test('a pod that the watch has not seen yet is fetched', options, async () => {
   await using running = await watched({ objects: [pod('a')] });
   const { api, pods, gets } = running;

@@ -86,6 +86,21 @@ test('list at a version', options, async () => {
   assert.equal(textAt(listAt(tooLarge.body, 'details.causes')[0], 'reason'), 'ResourceVersionTooLarge');
 });
 
+test('metadata alone, of an object and of a list', options, async () => {
+  await using running = await servedApi({ objects: [pod('a')] });
+  const { ask, api } = running;
+  const form = (kind: string): Asked => ({ accept: `application/json;as=${kind};g=meta.k8s.io;v=v1,application/json` });
+  const { metadata } = api.store.get(pods, 'default', 'a');
+  const expected = { kind: 'PartialObjectMetadata', apiVersion: 'meta.k8s.io/v1', metadata };
+  assert.deepEqual((await ask('GET', `${inDefault}/a`, form('PartialObjectMetadata'))).body, expected);
+  assert.deepEqual((await ask('GET', inDefault, form('PartialObjectMetadataList'))).body, {
+    kind: 'PartialObjectMetadataList',
+    apiVersion: 'meta.k8s.io/v1',
+    metadata: { resourceVersion: String(api.store.version) },
+    items: [expected],
+  });
+});
+
 test('create, replace and delete', options, async () => {
   await using running = await servedApi();
   const { ask } = running;
