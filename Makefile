@@ -23,6 +23,17 @@ shim: node_modules ## build the CNI binary, which container runtimes execute
 	node tools/get.ts gcc libc6-dev
 	$(MAKE) --no-print-directory -C shim
 
+# In build/plexus.mjs; koffi stays outside, for its binaries of each platform.
+bundle: node_modules ## build the daemon as one file, as production runs it
+	esbuild src/cli/main.ts --bundle --platform=node --format=esm --target=node24 --external:koffi --log-level=warning \
+		--banner:js="import { createRequire } from 'node:module'; const require = createRequire(import.meta.url);" \
+		--outfile=build/plexus.mjs
+
+# Its threads wait for the processes that it starts, ten at a time.
+bench: shim bundle ## speed and memory beside the containernetworking plugins; BENCH_JSON=FILE writes the figures
+	node tools/get.ts go-plugins-1.9
+	UV_THREADPOOL_SIZE=24 node bench/main.ts
+
 check: node_modules ## types and style
 	tsc
 	biome check
@@ -37,4 +48,4 @@ test: setup ## all tests, those in the test VM included
 vm: setup ## only the tests in the test VM
 	node --test test/vm/*.test.ts
 
-.PHONY: help setup shim check demo test vm
+.PHONY: help setup shim bundle bench check demo test vm

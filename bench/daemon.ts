@@ -5,6 +5,7 @@ import { join, resolve } from 'node:path';
 
 const root = resolve(import.meta.dirname, '..');
 
+/** Of Node, for one who wants a profile: `BENCH_DAEMON_FLAGS=--cpu-prof make bench`. */
 const flags = (process.env['BENCH_DAEMON_FLAGS'] ?? '').split(' ').filter((flag) => flag !== '');
 
 /** The daemon as a process of its own, as on a node. */
@@ -27,13 +28,13 @@ export class DaemonProcess implements AsyncDisposable {
       metricsPort: 0,
     };
     await writeFile(file, JSON.stringify(config));
-    const child = spawn(process.execPath, [join(root, 'bin/plexus'), 'daemon', '--config', file], {
+    const child = spawn(process.execPath, [...flags, join(root, 'build/plexus.mjs'), 'daemon', '--config', file], {
       stdio: ['ignore', 'ignore', 'pipe'],
     });
     const { promise, resolve, reject } = Promise.withResolvers<void>();
     let log = '';
     child.stderr.on('data', (chunk: Buffer) => {
-      if (process.env['DBG']) process.stderr.write(chunk); if (log.length < 65_536) log += chunk;
+      if (log.length < 65_536) log += chunk;
       if (log.includes('"msg":"ready"')) resolve();
     });
     child.once('exit', () => reject(new Error(`the daemon ended:\n${log}`)));
