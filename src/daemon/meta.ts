@@ -129,7 +129,7 @@ async function remove(call: MetaCall, attachment: Attachment, context: MetaConte
  * latter its default network is asked to release it: DEL of something unknown is a success by the specification.
  */
 async function removeUnknown(call: MetaCall, attachment: Attachment, { runner, cluster }: MetaContext): Promise<void> {
-  const list = await defaultList(call.settings, cluster);
+  const list = await defaultListAnyway(call.settings, cluster);
   const { prevResult } = call.config;
   await deleteList(
     list,
@@ -188,6 +188,16 @@ async function collect(call: MetaCall, runtimePath: readonly string[], context: 
 async function defaultList(settings: Settings, cluster: Cluster | undefined): Promise<NetworkConfigList> {
   const found = await findDefaultNetwork(settings, cluster);
   return parseNetworkConfig(found.config, found.source, { defaultName: found.name });
+}
+
+/** The default network, as far as it is known while the Kubernetes API is away: a node must be able to drain then. */
+async function defaultListAnyway(settings: Settings, cluster: Cluster | undefined): Promise<NetworkConfigList> {
+  try {
+    return await defaultList(settings, cluster);
+  } catch (error) {
+    if (!(error instanceof CniError && error.code === ErrorCode.TryAgainLater)) throw error;
+    return defaultList(settings, undefined);
+  }
 }
 
 /** The pod that a sandbox is for, by the arguments that container runtimes give; undefined for a sandbox without one. */
