@@ -145,6 +145,24 @@ test(
   },
 );
 
+test('certificates that only look like some are an error as any other, of the request', options, async (t) => {
+  await using running = await secureApi();
+  const file = join(running.directory, 'kubeconfig');
+  const fake = base64('-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n');
+  const server = `https://127.0.0.1:${running.port}`;
+  await writeFile(
+    file,
+    kubeconfig(
+      { server, 'certificate-authority': 'ca.crt' },
+      { 'client-certificate-data': fake, 'client-key-data': fake },
+    ),
+  );
+  await assert.rejects(clientOf(Access.kubeconfig(file), t).request(list), {
+    name: 'ApiError',
+    message: new RegExp(`^GET /api/v1/pods of ${server}: `),
+  });
+});
+
 test('a client certificate goes with the connection, and a newer one with a new connection', options, async (t) => {
   await using running = await secureApi();
   const { api, directory, clients } = running;

@@ -279,7 +279,7 @@ async function followed(
   return lines;
 }
 
-test('kubectl get pods -w follows what happens, also where its connection breaks', options, async () => {
+test('kubectl get pods -w follows what happens', options, async () => {
   await using running = await withKubectl({ objects });
   const { api } = running;
   const lines = await followed(running, ['get', 'pods', '-w'], 5, (all) => {
