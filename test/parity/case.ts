@@ -72,7 +72,7 @@ export function refusals(plugin: string, config: JsonObject, refused: readonly R
 export const versions = ['0.1.0', '0.2.0', '0.3.0', '0.3.1', '0.4.0', '1.0.0', '1.1.0'] as const;
 
 /** What a runtime does, as far as the version has it. The second DEL is what the specification asks plugins to bear. */
-export function lifecycle(cniVersion: string): readonly CallStep[] {
+export function lifecycle(cniVersion: string = defaultVersion): readonly CallStep[] {
   const calls = [
     'ADD',
     ...(compareVersions(cniVersion, '0.4.0') >= 0 ? ['CHECK' as const] : []),
@@ -91,3 +91,9 @@ export function wire(name: string, { mtu = 1500, mac = '02:00:00:00:05:01' } = {
     `link set ${peer.name} up`,
   ];
 }
+
+/** The commands for what a case's node has. */
+export const nodeOf = ({ node }: ParityCase): readonly string[] => node ?? wire('ens5');
+
+export const stepsOf = ({ steps, config }: ParityCase): readonly Step[] =>
+  steps ?? lifecycle(String(config['cniVersion'] ?? defaultVersion));

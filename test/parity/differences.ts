@@ -114,6 +114,14 @@ export const differences = {
     why: 'such a configuration is valid for ADD',
     seen: /^\d+ CHECK\/(error: \{"code":999\} \| nothing|result: nothing \| \{\})$/,
   },
+  'address-early': {
+    plugins: 'macvlan, ipvlan, host-device',
+    original: 'an address is asked for once the interface is there',
+    plexus:
+      'it is asked for at the same time, or before; where the interface cannot be made, the next ADD gets the address after it',
+    why: 'an ADD takes less time, and a network that has no address left does not take a device off the node',
+    seen: /^\d+ (ADD|DEL)\/disk\/test-net(\/last_reserved_ip\.0(\/content)?)?: (nothing|"10\.1\.2\.2") \| /,
+  },
   'del-default-master': {
     plugins: 'ipvlan',
     original: 'DEL fails where the configuration names no master, once there is no default route',
@@ -155,13 +163,6 @@ export const differences = {
     plexus: 'it succeeds, and leaves alone what did not come from the node',
     why: 'the specification requires it: a runtime repeats a DEL whose answer it lost',
     seen: /^\d+ DEL\/(error: \{"code":999\} \| nothing|result: nothing \| \{\})$/,
-  },
-  'device-address-first': {
-    plugins: 'host-device',
-    original: 'the device is moved before an address is asked for',
-    plexus: 'the address comes first',
-    why: 'a network that has no address left does not take the device off the node',
-    seen: /^\d+ (ADD|DEL)\/disk\/test-net(\/last_reserved_ip\.0)?: nothing \| \{/,
   },
   'device-del-order': {
     plugins: 'host-device',

@@ -1,11 +1,11 @@
 import assert from 'node:assert/strict';
-import { describe, test } from 'node:test';
+import { after, describe, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { type CallStep, defaultVersion, lifecycle, type ParityCase } from './case.ts';
+import { type CallStep, nodeOf, type ParityCase, stepsOf } from './case.ts';
 import { compare, describeFound, type Found } from './compare.ts';
 import { type DifferenceId, isSeenAs } from './differences.ts';
 import { type Outcome, Side } from './side.ts';
-import { goTwin, plexusTwin } from './twin.ts';
+import { TwinPool, type Twins } from './twins.ts';
 
 /*
  * Parity: the same calls to the Go plugins and to Plexus, on twin nodes with twin pods, and everything that can be seen
@@ -20,10 +20,12 @@ const settleInterval = 100;
 export function testParity(cases: readonly ParityCase[]): void {
   for (const plugin of new Set(cases.map((each) => each.plugin))) {
     describe(`${plugin}, beside the original`, { concurrency: 2 }, () => {
+      const pool = new TwinPool();
+      after(() => pool[Symbol.asyncDispose]());
       for (const each of cases.filter((candidate) => candidate.plugin === plugin)) {
         test(each.tries, async () => {
           const listed = each.differences ?? [];
-          const found = await findDifferences(each);
+          const found = await pool.use(nodeOf(each), (twins) => findDifferences(each, twins));
           const unlisted = found.filter((difference) => !isListed(difference, listed));
           assert.equal(unlisted.length, 0, `Go | Plexus:\n${unlisted.map(describeFound).join('\n')}`);
           const unseen = listed.filter((id) => !found.some((difference) => isListed(difference, [id])));
@@ -37,24 +39,17 @@ export function testParity(cases: readonly ParityCase[]): void {
 const isListed = (found: Found, listed: readonly DifferenceId[]): boolean => listed.some((id) => isSeenAs(id, found));
 
 /** Runs a case on both nodes. @returns What differs, over all steps. */
-async function findDifferences(parityCase: ParityCase): Promise<Found[]> {
-  await using stack = new AsyncDisposableStack();
-  const go = new Side(stack.use(await goTwin()), parityCase);
-  const plexus = new Side(stack.use(await plexusTwin()), parityCase);
-  await Promise.all([go.prepare(), plexus.prepare()]);
+async function findDifferences(parityCase: ParityCase, twins: Twins): Promise<Found[]> {
+  await using go = await Side.prepare(twins.go, parityCase);
+  await using plexus = await Side.prepare(twins.plexus, parityCase);
   const found: Found[] = [];
-  const {
-    config,
-    differences: listed = [],
-    steps = lifecycle(String(config['cniVersion'] ?? defaultVersion)),
-  } = parityCase;
-  for (const [index, step] of steps.entries()) {
+  for (const [index, step] of stepsOf(parityCase).entries()) {
     const [left, right] = await Promise.all([go.take(step), plexus.take(step)]);
     if (!('call' in step) || left === undefined || right === undefined) continue;
     requireMessages(step, [left, right]);
     const label = `${index + 1} ${step.call}`;
     found.push(...compareOutcomes(left, right, label));
-    found.push(...(await compareSettled(go, plexus, label, listed)));
+    found.push(...(await compareSettled(go, plexus, label, parityCase.differences ?? [])));
   }
   return found;
 }

@@ -14,7 +14,8 @@ export class Names {
    * @param given All that a case says: addresses that are in there were not made up.
    */
   constructor(paths: Readonly<Record<string, string>>, given: string) {
-    this.#paths = Object.entries(paths);
+    // The longest first: one may begin as another does.
+    this.#paths = Object.entries(paths).toSorted(([, a], [, b]) => b.length - a.length);
     this.#given = given.toLowerCase();
   }
 

@@ -2,10 +2,11 @@ import { mkdir, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { isJsonObject, type JsonObject, type JsonValue } from '../../src/cni/json.ts';
 import { compareVersions } from '../../src/cni/version.ts';
-import { type CallStep, defaultVersion, type ParityCase, type Step, wire } from './case.ts';
+import { testDirectory } from '../support/directory.ts';
+import { type CallStep, defaultVersion, nodeOf, type ParityCase, type Step } from './case.ts';
 import { Names } from './names.ts';
-import { snapshot } from './snapshot.ts';
-import type { Environment, Twin } from './twin.ts';
+import { type Environment, ip, networkNamespace, type ParityNode } from './node.ts';
+import { type Scene, snapshot } from './snapshot.ts';
 
 /** What a call answered, without what is its node's own. */
 export interface Outcome {
@@ -17,33 +18,38 @@ export interface Outcome {
   readonly message: string | undefined;
 }
 
-/** A case on one of the twins. */
-export class Side {
-  readonly #twin: Twin;
+/** A case on one of the twins, with a pod and a directory of its own. */
+export class Side implements AsyncDisposable {
+  readonly #node: ParityNode;
+  readonly #scene: Scene;
   readonly #case: ParityCase;
-  readonly #node: readonly string[];
   readonly #names: Names;
+  readonly #stack: AsyncDisposableStack;
   /** The results of ADD, by container and interface. */
   readonly #results = new Map<string, JsonValue>();
 
-  constructor(twin: Twin, parityCase: ParityCase) {
-    this.#twin = twin;
+  private constructor(node: ParityNode, scene: Scene, parityCase: ParityCase, stack: AsyncDisposableStack) {
+    this.#node = node;
+    this.#scene = scene;
     this.#case = parityCase;
-    this.#node = parityCase.node ?? wire('ens5');
-    const { node, pod, data } = twin;
-    this.#names = new Names({ '<node>': node, '<pod>': pod, '<data>': data }, JSON.stringify([parityCase, this.#node]));
+    this.#stack = stack;
+    const given = JSON.stringify([parityCase, nodeOf(parityCase)]);
+    this.#names = new Names({ '<node>': scene.node, '<pod>': scene.pod, '<data>': scene.data }, given);
   }
 
-  /** Makes what the case says that there is. */
-  async prepare(): Promise<void> {
-    await this.#twin.ip(this.#twin.node, this.#node);
-    await this.#twin.ip(this.#twin.pod, this.#case.pod ?? []);
+  static async prepare(node: ParityNode, parityCase: ParityCase): Promise<Side> {
+    await using stack = new AsyncDisposableStack();
+    const pod = stack.use(await networkNamespace());
+    const data = stack.use(await testDirectory());
+    await ip(pod.path, parityCase.pod ?? []);
+    const scene = { node: node.path, pod: pod.path, data: data.path };
+    return new Side(node, scene, parityCase, stack.move());
   }
 
   /** @returns undefined for a step that is no call. */
   async take(step: Step): Promise<Outcome | undefined> {
-    if ('node' in step) await this.#twin.ip(this.#twin.node, step.node);
-    else if ('pod' in step) await this.#twin.ip(this.#twin.pod, step.pod);
+    if ('node' in step) await ip(this.#scene.node, step.node);
+    else if ('pod' in step) await ip(this.#scene.pod, step.pod);
     else if ('files' in step) await this.#write(step.files);
     else return this.#call(step);
     return undefined;
@@ -51,7 +57,7 @@ export class Side {
 
   async #write(files: Readonly<Record<string, string>>): Promise<void> {
     for (const [name, content] of Object.entries(files)) {
-      const path = join(this.#twin.data, name);
+      const path = join(this.#scene.data, name);
       await mkdir(dirname(path), { recursive: true });
       await writeFile(path, content, { mode: 0o600 });
     }
@@ -67,7 +73,7 @@ export class Side {
       CNI_ARGS: args,
       CNI_NETNS: this.#own(netns),
     };
-    const { failed, stdout } = await this.#twin.call(
+    const { failed, stdout } = await this.#node.call(
       this.#case.plugin,
       env,
       this.#own(this.#configOf(step, attachment)),
@@ -101,12 +107,16 @@ export class Side {
 
   /** A text of the case, with the paths of this node. */
   #own(text: string): string {
-    const { node, pod, data } = this.#twin;
+    const { node, pod, data } = this.#scene;
     return text.replaceAll('<node>', node).replaceAll('<pod>', pod).replaceAll('<data>', data);
   }
 
   /** All that can be seen. */
   async see(): Promise<JsonValue> {
-    return this.#names.value(await snapshot(this.#twin));
+    return this.#names.value(await snapshot(this.#scene));
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.#stack.disposeAsync();
   }
 }

@@ -1,7 +1,7 @@
 import { readdir, readFile, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { isJsonArray, isJsonObject, type JsonObject, type JsonValue } from '../../src/cni/json.ts';
-import { mustRun, type Twin } from './twin.ts';
+import { mustRun } from './node.ts';
 
 /* All that a plugin can leave on a node, in its pod and on its disk. */
 
@@ -19,13 +19,26 @@ true
 const passingKeys = /^(ifindex|operstate|\w+_timer|age|used|link_index|link_netnsid)$/;
 const passingFlags = ['LOWER_UP', 'NO-CARRIER', 'M-DOWN', 'linkdown', 'dead'];
 
-export async function snapshot({ node, pod, data }: Twin): Promise<JsonObject> {
+/** Where a case is played: paths of the namespaces, and of the directory in which IPAM plugins keep their files. */
+export interface Scene {
+  readonly node: string;
+  readonly pod: string;
+  readonly data: string;
+}
+
+export async function snapshot({ node, pod, data }: Scene): Promise<JsonObject> {
   const [inNode, inPod] = await Promise.all([linesOf(node), linesOf(pod)]);
   return {
     node: describeNamespace(inNode, inPod),
     pod: describeNamespace(inPod, inNode),
     disk: await describeDirectory(data),
   };
+}
+
+/** What a node has that has no pod. */
+export async function describeNode(path: string): Promise<JsonObject> {
+  const lines = await linesOf(path);
+  return describeNamespace(lines, lines);
 }
 
 interface Lines {

@@ -98,7 +98,7 @@ const refused: readonly Refusal[] = [
   },
   {
     tries: 'lo',
-    differences: ['device-address-first', 'device-del-again'],
+    differences: ['address-early', 'device-del-again'],
     keys: { device: 'lo' },
     error: /failed to move.*lo.*invalid argument/,
   },

@@ -76,7 +76,7 @@ const lifecycles: readonly ParityCase[] = [
     tries: 'a DEL without a master and without a default route',
     differences: ['del-default-master'],
     node: [...wire('ens5'), 'address add 10.1.1.2/24 dev ens5', 'route add default via 10.1.1.1'],
-    config: { ipam },
+    config: { cniVersion: '0.3.1', ipam },
     steps: [{ call: 'ADD' }, { node: ['route del default'] }, { call: 'DEL' }],
   },
   {
@@ -108,7 +108,7 @@ const refused: readonly Refusal[] = [
   },
   {
     tries: 'no ipam',
-    differences: ['configuration-code'],
+    differences: ['configuration-code', 'nothing-half-made'],
     keys: { ipam: {} },
     error: /ipam\.type|no plugin name provided/,
   },

@@ -6,8 +6,7 @@ const ipam = (keys: JsonObject): JsonObject => ({ ipam: { type: 'static', ...key
 const one = ipam({ addresses: [{ address: '10.1.2.9/24', gateway: '10.1.2.1' }] });
 
 /** The lifecycle, with the same for every call. */
-const calls = (rest: Partial<CallStep>): readonly CallStep[] =>
-  lifecycle('1.1.0').map((step) => ({ ...step, ...rest }));
+const calls = (rest: Partial<CallStep>): readonly CallStep[] => lifecycle().map((step) => ({ ...step, ...rest }));
 
 const lifecycles: readonly ParityCase[] = [
   ...versions.map((cniVersion) => ({
