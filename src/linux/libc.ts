@@ -25,6 +25,7 @@ const nativeMount = libc.func(
   'int mount(const char *source, const char *target, const char *type, unsigned long flags, const void *data)',
 );
 const nativeUmount2 = libc.func('int umount2(const char *target, int flags)');
+const nativeMallopt = libc.func('int mallopt(int parameter, int value)');
 const nativeStrerror = libc.func('const char *strerror(int errno)');
 
 /** <sched.h> */
@@ -37,6 +38,8 @@ const MSG_TRUNC = 0x20;
 const MSG_DONTWAIT = 0x40;
 const SOL_SOCKET = 1;
 const SO_PEERCRED = 17;
+/** <malloc.h> */
+const M_ARENA_MAX = -8;
 
 /** @throws {KernelError} with errno when a call of the library answered less than zero. */
 function checked(operation: string, result: number): number {
@@ -197,6 +200,11 @@ export function peerCredentials(fd: number): PeerCredentials {
   checked('ask for the peer of a socket', nativeGetsockopt(fd, SOL_SOCKET, SO_PEERCRED, ucred, [ucred.byteLength]));
   const [pid = -1, uid = -1, gid = -1] = ucred;
   return { pid, uid, gid };
+}
+
+/** How many heaps threads share, mallopt(3). To be called before there are many threads. */
+export function limitArenas(count: number): void {
+  if (nativeMallopt(M_ARENA_MAX, count) !== 1) throw new Error(`mallopt: M_ARENA_MAX cannot be ${count}`);
 }
 
 /** The C library's words for an error number, in lower case as they stand in the middle of a sentence. */
