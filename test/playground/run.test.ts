@@ -124,6 +124,18 @@ test('plexus run shows what becomes of each pod, and leaves nothing', options, a
   assert.deepEqual(await readdir(it.directory), []);
 });
 
+test('the other examples that need no ipvlan run as well', options, async () => {
+  await using it = await setUp();
+  const running = it.start('-f', 'examples/two-networks.yaml', 'examples/bridge.yaml');
+  assert.equal(await running.end(), 0, running.stdout + running.stderr);
+  assert.match(running.stdout, /│ data0 {2}10\.50\.0\.7\/24 +├── macvlan bridge ──┤ ens6 /);
+  assert.match(running.stdout, /│ sig0 {3}fd00:20::2\/64 +├── macvlan bridge ──┤ ens7 /);
+  assert.match(
+    running.stdout,
+    /│ lan0 {2}172\.30\.0\.2\/24 +├── veth ──┤ veth\w+ ── plx0 +├────┤ 172\.30\.0\.0\/24 +│/,
+  );
+});
+
 for (const signal of ['SIGINT', 'SIGTERM', 'SIGKILL'] as const) {
   test(`of plexus run --keep, nothing is left after ${signal}`, options, async () => {
     await using it = await setUp();
