@@ -20,9 +20,7 @@ const program = new Command('plexus')
   );
 for (const command of program.commands) command.copyInheritedSettings(program);
 
-try {
-  await program.parseAsync();
-} catch (error) {
+program.parseAsync().catch((error: unknown) => {
   process.stderr.write(`plexus: ${error instanceof Error ? error.message : String(error)}\n`);
   process.exitCode = 1;
-}
+});

@@ -11,7 +11,7 @@ import { startApi } from '../../src/playground/api/server.ts';
 import { network, pod } from '../playground-api/manifests.ts';
 import { testDirectory } from '../support/directory.ts';
 import { type TestNamespace, testNamespace } from '../support/namespace.ts';
-import { type Ended, run, start } from './plexus.ts';
+import { type Ended, ended, run, start } from './plexus.ts';
 
 const timeout = 60_000;
 
@@ -175,6 +175,38 @@ describe('plexus doctor', { timeout }, () => {
     assert.deepEqual(lacks(await node.doctor('--no-cluster')), [
       'daemon           it answers with code 50: plugin type="external" name="main" failed (status): not yet. To do: see its log',
     ]);
+  });
+
+  test('asks for what masquerading is done with', async () => {
+    await using node = await soundNode();
+    const config = (more: JsonObject): string =>
+      JSON.stringify({ cniVersion: '1.0.0', type: 'ptp', ipMasq: true, ...more });
+    const objects = [
+      network('either', config({})),
+      network('new', config({ ipMasqBackend: 'nftables' })),
+      network('old', config({ ipMasqBackend: 'iptables' })),
+      network('none', config({ ipMasq: false })),
+    ];
+    await node.write('manifests.yaml', objects.map((object) => JSON.stringify(object)).join('\n---\n'));
+    // Looked at before those of the machine.
+    const programs = { nft: 'echo \'{"nftables":[]}\'', iptables: 'echo no such table >&2; exit 3' };
+    for (const [name, script] of Object.entries(programs)) {
+      await node.write(`bin/${name}`, `#!/bin/sh\n${script}\n`);
+      await chmod(`${node.directory}/bin/${name}`, 0o755);
+    }
+    const args = ['doctor', '--config', `${node.directory}/daemon.json`, '-f', `${node.directory}/manifests.yaml`];
+    const PATH = `${node.directory}/bin:${process.env['PATH']}`;
+    const { stdout } = await ended(start(args, node.namespace.namespace, { PATH }));
+    const lines = stdout.split('\n').filter((line) => line.includes('masquerading'));
+    assert.deepEqual(lines.slice(0, 2), [
+      'ok     masquerading     default/either: by nftables',
+      'ok     masquerading     default/new: by nftables',
+    ]);
+    assert.match(
+      lines[2] ?? '',
+      /^LACKS {2}masquerading +default\/old: ipMasq is set, and iptables.*no such table.*\. To do: install iptables, and a kernel that has it$/,
+    );
+    assert.equal(lines.length, 3);
   });
 
   const broken: readonly [string, (node: Node) => Promise<void>, RegExp][] = [

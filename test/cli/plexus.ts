@@ -7,8 +7,13 @@ import type { NetworkNamespace } from '../../src/linux/namespace.ts';
 const launcher = resolve(import.meta.dirname, '../../bin/plexus');
 
 /** Starts the command, in a network namespace where one is given. */
-export function start(args: readonly string[], namespace?: NetworkNamespace): ChildProcess {
-  const { KUBERNETES_SERVICE_HOST: _, ...env } = process.env;
+export function start(
+  args: readonly string[],
+  namespace?: NetworkNamespace,
+  more: Readonly<Record<string, string>> = {},
+): ChildProcess {
+  const { KUBERNETES_SERVICE_HOST: _, ...inherited } = process.env;
+  const env = { ...inherited, ...more };
   const begin = (): ChildProcess =>
     spawn(process.execPath, [launcher, ...args], { env, stdio: ['ignore', 'pipe', 'pipe'] });
   return namespace === undefined ? begin() : namespace.run(begin);

@@ -7,6 +7,7 @@ import { Cluster } from '../../kubernetes/cluster.ts';
 import { builtinPlugins } from '../../plugins/builtin.ts';
 import { readManifests } from '../manifests.ts';
 import { type Finding, fine, lacking, messageOf } from './finding.ts';
+import { checkMasquerade } from './masquerade.ts';
 import { definitionsIn, definitionsOf, readDefinitions } from './networks.ts';
 import { checkDaemon, checkDirectories } from './node.ts';
 import { checkInterfaces, checkKinds, checkPlugins, pluginUse } from './plugins.ts';
@@ -55,6 +56,7 @@ export async function examine(config: DaemonConfig, files: readonly string[] | u
     ...(await checkPlugins(use, builtin, splitPath(runtime.settings?.binDir ?? config.binDir))),
     ...(await checkKinds(use, builtin)),
     ...(await checkInterfaces(networks)),
+    ...(await checkMasquerade(networks, builtin)),
     ...(await checkDirectories(config)),
     await checkDaemon(config.socket, runtime.config),
   );
