@@ -4,6 +4,8 @@ import { formatPrefix, type Prefix } from '../net/ip.ts';
 
 export const AF_UNSPEC = 0;
 const AF_INET = 2;
+/** What requests about a bridge's ports have in the place of a family. */
+export const AF_BRIDGE = 7;
 const AF_INET6 = 10;
 
 export const familyCode = (family: 4 | 6): number => (family === 4 ? AF_INET : AF_INET6);

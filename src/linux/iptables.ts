@@ -8,7 +8,7 @@ const programs = { 4: 'iptables', 6: 'ip6tables' } as const;
 const lockWait = '10';
 
 /** xtables_exittype: what the kernel lacks, in the words of iptables a problem of versions. */
-const VERSION_PROBLEM = 3;
+const versionProblem = 3;
 
 /**
  * The chains and rules of a table, as commands that would make them: `-N CHAIN`, `-A CHAIN ... -j TARGET`.
@@ -34,5 +34,5 @@ export async function changeTable(family: 4 | 6, table: string, lines: readonly 
 /** Whether iptables failed because this node has none, or its kernel does not: there are no rules then. */
 export function lacksIptables(error: unknown): boolean {
   if (!(error instanceof CommandError)) return false;
-  return error.isMissing || error.status === VERSION_PROBLEM || error.stderr.includes('Failed to initialize nft');
+  return error.isMissing || error.status === versionProblem || error.stderr.includes('Failed to initialize nft');
 }

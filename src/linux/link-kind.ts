@@ -27,6 +27,7 @@ const IFLA_VLAN_ID = 1;
 const IFLA_VLAN_PROTOCOL = 5;
 const ETH_P_8021Q = 0x8100;
 const IFLA_BR_VLAN_FILTERING = 7;
+const IFLA_BR_VLAN_DEFAULT_PVID = 39;
 const IFLA_VRF_TABLE = 1;
 
 const IFLA_VXLAN_ID = 1;
@@ -47,7 +48,12 @@ export type VethPeer = Omit<LinkSettings, 'up' | 'master' | 'parent'> & { readon
 
 export type LinkKind =
   | { readonly type: 'veth'; readonly peer?: VethPeer }
-  | { readonly type: 'bridge'; readonly vlanFiltering?: boolean }
+  | {
+      readonly type: 'bridge';
+      readonly vlanFiltering?: boolean | undefined;
+      /** The VLAN that new ports are in; 0 for none. */
+      readonly defaultVlan?: number | undefined;
+    }
   | { readonly type: 'macvlan' | 'macvtap'; readonly mode: MacvlanMode; readonly bcQueueLength?: number | undefined }
   | { readonly type: 'ipvlan'; readonly mode: IpvlanMode; readonly flag: IpvlanFlag }
   | { readonly type: 'vlan'; readonly id: number }
@@ -94,7 +100,10 @@ function kindAttributes(
     case 'veth':
       return kind.peer ? [bytes(VETH_INFO_PEER, encodeLink(kind.peer))] : [];
     case 'bridge':
-      return kind.vlanFiltering === undefined ? [] : [u8(IFLA_BR_VLAN_FILTERING, kind.vlanFiltering ? 1 : 0)];
+      return [
+        ...(kind.vlanFiltering === undefined ? [] : [u8(IFLA_BR_VLAN_FILTERING, kind.vlanFiltering ? 1 : 0)]),
+        ...(kind.defaultVlan === undefined ? [] : [u16(IFLA_BR_VLAN_DEFAULT_PVID, kind.defaultVlan)]),
+      ];
     case 'macvlan':
     case 'macvtap':
       return [
@@ -146,7 +155,11 @@ function decodeData(kind: string, data: Attributes): LinkKind | undefined {
     case 'ifb':
       return { type: kind };
     case 'bridge':
-      return { type: kind, vlanFiltering: data.u8(IFLA_BR_VLAN_FILTERING) === 1 };
+      return {
+        type: kind,
+        vlanFiltering: data.u8(IFLA_BR_VLAN_FILTERING) === 1,
+        defaultVlan: data.u16(IFLA_BR_VLAN_DEFAULT_PVID),
+      };
     case 'macvlan':
     case 'macvtap': {
       const mode = keyOf(macvlanModes, data.u32(IFLA_MACVLAN_MODE));

@@ -1,10 +1,10 @@
 import { z } from 'zod';
 import { CommandError, runCommand } from './command.ts';
 
-/* Packet filter rules by nft(8): read as JSON (libnftables-json(5)), changed by scripts. */
+/* Packet filter rules by nft(8): read as JSON (libnftables-json(5)), changed by scripts or by JSON. */
 
 export interface Chain {
-  readonly family: 'ip' | 'ip6' | 'inet';
+  readonly family: 'ip' | 'ip6' | 'inet' | 'bridge';
   readonly table: string;
   readonly name: string;
 }
@@ -44,6 +44,17 @@ export async function listChain({ family, table, name }: Chain): Promise<readonl
  */
 export async function changeRuleset(lines: readonly string[]): Promise<void> {
   await runCommand('nft', ['--file', '-'], `${lines.join('\n')}\n`);
+}
+
+/**
+ * {@link changeRuleset} by commands in JSON, in which every text is one: a name of a chain cannot be syntax.
+ *
+ * @param commands As in libnftables-json(5): `{ add: { chain: { ... } } }`. Few: they are one argument of a program.
+ * @throws {CommandError}
+ */
+export async function applyCommands(commands: readonly object[]): Promise<void> {
+  // Not from standard input: nft would open that by its name, which cannot be done with a socket.
+  await runCommand('nft', ['--json', JSON.stringify({ nftables: commands })]);
 }
 
 /** A text between quotes. nft knows no way to write a quote in it. */

@@ -1,4 +1,5 @@
 import type { Plugin } from '../cni/plugin.ts';
+import { bridge } from './bridge.ts';
 import { hostDevice } from './host-device.ts';
 import { hostLocal } from './host-local.ts';
 import { ipvlan } from './ipvlan.ts';
@@ -8,4 +9,13 @@ import { ptp } from './ptp.ts';
 import { staticIpam } from './static.ts';
 
 /** Every plugin that runs in this process. */
-export const builtinPlugins: readonly Plugin[] = [loopback, ipvlan, macvlan, ptp, hostDevice, hostLocal, staticIpam];
+export const builtinPlugins: readonly Plugin[] = [
+  loopback,
+  bridge,
+  ipvlan,
+  macvlan,
+  ptp,
+  hostDevice,
+  hostLocal,
+  staticIpam,
+];

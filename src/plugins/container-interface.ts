@@ -14,8 +14,12 @@ import { deleteIpam } from './ipam.ts';
 
 /* What all interface plugins do to the interface of a container once it exists. */
 
-/** Milliseconds between looks at an address whose duplicate address detection runs, and until it must be done. */
-const settleInterval = 50;
+/**
+ * Milliseconds between looks at an address whose duplicate address detection runs, at first and at most, and until it must
+ * be done. Without detection the kernel still takes a moment.
+ */
+const firstSettleInterval = 2;
+const longestSettleInterval = 50;
 const settleTimeout = 5_000;
 
 /** An open namespace of a container, and its routing socket. */
@@ -26,6 +30,11 @@ export class Container implements Disposable {
   private constructor(namespace: NetworkNamespace) {
     this.namespace = namespace;
     this.netlink = Rtnetlink.open(namespace);
+  }
+
+  /** The node itself, for an interface that is made there as in a container. */
+  static node(): Container {
+    return new Container(NetworkNamespace.host());
   }
 
   /** @throws {CniError} 8 when the path is gone, or no network namespace. */
@@ -174,7 +183,7 @@ export async function enableIPv6({ namespace }: Container, name: string): Promis
 
 async function settle({ netlink }: Container, name: string, index: number): Promise<void> {
   const deadline = performance.now() + settleTimeout;
-  for (;;) {
+  for (let interval = firstSettleInterval; ; interval = Math.min(2 * interval, longestSettleInterval)) {
     const [present] = await netlink.run(addresses.list({ index, family: 6 }));
     const duplicate = present.find((address) => address.duplicate);
     if (duplicate !== undefined) {
@@ -190,7 +199,7 @@ async function settle({ netlink }: Container, name: string, index: number): Prom
         `addresses ${texts} of interface "${name}" are still tentative after ${settleTimeout / 1000} s`,
       );
     }
-    await sleep(settleInterval);
+    await sleep(interval);
   }
 }
 

@@ -45,14 +45,8 @@ export async function createInContainer(
   return container.link(link.name);
 }
 
-/**
- * {@link createInContainer}, while the interface's addresses are being reserved, where the IPAM plugin does without the
- * interface: the kernel and the disk work at the same time. What was done is taken back with `undo`, also where the other
- * has failed.
- *
- * @param reserve The IPAM plugin's ADD.
- */
-export async function createWithAddresses<A>(
+/** {@link createInContainer} and {@link makeWithAddresses}. */
+export function createWithAddresses<A>(
   undo: AsyncDisposableStack,
   home: Pick<Home, 'netlink'>,
   container: Container,
@@ -60,12 +54,29 @@ export async function createWithAddresses<A>(
   call: PluginCall,
   reserve: () => Promise<A>,
 ): Promise<readonly [Link, A]> {
-  const making = createInContainer(home, container, link);
+  return makeWithAddresses(undo, container, call, createInContainer(home, container, link), reserve);
+}
+
+/**
+ * Waits for the container's interface, while its addresses are being reserved, where the IPAM plugin does without the
+ * interface: the kernel and the disk work at the same time. What was done is taken back with `undo`, also where the other
+ * has failed.
+ *
+ * @param making Makes the interface; where that fails, nothing of it is left.
+ * @param reserve The IPAM plugin's ADD.
+ */
+export async function makeWithAddresses<L, A>(
+  undo: AsyncDisposableStack,
+  container: Container,
+  call: PluginCall,
+  making: Promise<L>,
+  reserve: () => Promise<A>,
+): Promise<readonly [L, A]> {
   const reserving = isIndependentIpam(call.config) ? reserve() : making.then(reserve);
   const [made, reserved] = await Promise.allSettled([making, reserving]);
   undo.defer(async () => {
     // An address that an interface may still have is not given back.
-    if (made.status === 'fulfilled') await container.removeLink(link.name);
+    if (made.status === 'fulfilled') await container.removeLink(call.attachment.ifName);
     if (reserved.status === 'fulfilled') await deleteIpam(call);
   });
   if (made.status === 'rejected') throw made.reason;

@@ -1,7 +1,7 @@
 import { z } from 'zod';
 import { CniError, ErrorCode } from '../cni/error.ts';
 import type { NetworkCall, PluginCall, PluginConfig } from '../cni/plugin.ts';
-import type { Result } from '../cni/result.ts';
+import type { Result, ResultDNS } from '../cni/result.ts';
 import { parsePluginConfig } from '../cni/schema.ts';
 import { dns } from './ipam-schema.ts';
 
@@ -56,6 +56,13 @@ async function reserve(call: PluginCall, config: PluginConfig): Promise<Result> 
     'IPAM plugin returned missing IP config',
     `network "${config.name}": plugin "${config.type}" answered ADD without an address`,
   );
+}
+
+/** The configuration's DNS settings or, where it says nothing of them, the IPAM plugin's. */
+export function dnsOf(configured: ResultDNS, ipam: Result | undefined): ResultDNS {
+  const { domain, ...lists } = configured;
+  const isEmpty = !domain && Object.values(lists).every((list) => list === undefined);
+  return isEmpty && ipam !== undefined ? ipam.dns : configured;
 }
 
 /** @throws {CniError} when addresses may still be reserved. */

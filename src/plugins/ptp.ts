@@ -1,7 +1,7 @@
 import { z } from 'zod';
 import { CniError, ErrorCode } from '../cni/error.ts';
 import type { Plugin } from '../cni/plugin.ts';
-import type { Result, ResultDNS } from '../cni/result.ts';
+import type { Result } from '../cni/result.ts';
 import { parsePluginConfig } from '../cni/schema.ts';
 import { cniVersions } from '../cni/version.ts';
 import { addresses } from '../linux/address.ts';
@@ -23,7 +23,7 @@ import {
 } from '../net/ip.ts';
 import { Container, checkInterface, configure, enableIPv6, release, routeRequests } from './container-interface.ts';
 import { enableForwarding } from './forwarding.ts';
-import { addRequiredIpam, checkIpam, gcIpam, interfacePluginKeys, requireIpam, statusIpam } from './ipam.ts';
+import { addRequiredIpam, checkIpam, dnsOf, gcIpam, interfacePluginKeys, requireIpam, statusIpam } from './ipam.ts';
 import { addMasquerade, gcMasquerade, masqueradeKeys, removeMasquerade } from './masquerade.ts';
 import { createVeth, removeNodeEnds } from './veth.ts';
 
@@ -85,7 +85,7 @@ export const ptp: Plugin = {
       ],
       ips: ipam.ips.map((ip) => ({ ...ip, interface: 1 })),
       routes: ipam.routes,
-      dns: isEmpty(dns) ? ipam.dns : dns,
+      dns: dnsOf(dns, ipam),
     };
   },
 
@@ -210,7 +210,3 @@ async function describeRoute(node: Rtnetlink, destination: Prefix): Promise<stri
 function distinct<T>(items: readonly T[], key: (item: T) => string): readonly T[] {
   return items.filter((item, index) => items.findIndex((other) => key(other) === key(item)) === index);
 }
-
-/** Whether the configuration says nothing of DNS, and the IPAM plugin's counts. */
-const isEmpty = ({ domain, ...lists }: ResultDNS): boolean =>
-  !domain && Object.values(lists).every((list) => list === undefined);

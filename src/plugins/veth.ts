@@ -11,6 +11,9 @@ import { creationFailure, refuseTakenName } from './create-link.ts';
 /** Of four random bytes each: that so many names are taken means that something else is wrong. */
 const maxNames = 10;
 
+/** Of the node's ends, those of the containernetworking plugins included. */
+const nodeEndName = /^veth[0-9a-f]{8}$/;
+
 /** A cable between a container and the node. */
 export interface VethPair {
   readonly inContainer: Link;
@@ -69,7 +72,7 @@ async function createPair(container: Container, { name, mtu, mac }: VethSettings
  * @param result Of the ADD. Only a veth that still has the MAC address in it is removed.
  */
 export async function removeNodeEnds(node: Rtnetlink, result: Pick<Result, 'interfaces'>): Promise<void> {
-  const ends = result.interfaces.filter(({ sandbox }) => sandbox === undefined || sandbox === '');
+  const ends = result.interfaces.filter(({ name, sandbox }) => nodeEndName.test(name) && !sandbox);
   for (const { name, mac } of ends) {
     const [found] = await node.settle(links.get({ name }));
     if (found?.ok !== true || found.value.kind !== 'veth' || found.value.mac !== mac?.toLowerCase()) continue;

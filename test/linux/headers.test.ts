@@ -16,6 +16,7 @@ const headers = [
   'sys/socket.h',
   'linux/if.h',
   'linux/if_addr.h',
+  'linux/if_bridge.h',
   'linux/if_link.h',
   'linux/neighbour.h',
   'linux/nsfs.h',

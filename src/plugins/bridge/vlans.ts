@@ -1,0 +1,67 @@
+import type { VlanRange } from '../../linux/bridge-vlan.ts';
+
+/** The VLAN of what has no tag on a trunk, unless the configuration says another. */
+const nativeVlan = 1;
+
+/** Of `vlanTrunk`: one VLAN, or all from one to another, or both. */
+export interface TrunkItem {
+  readonly id?: number | undefined;
+  readonly minID?: number | undefined;
+  readonly maxID?: number | undefined;
+}
+
+/**
+ * The VLANs that a port sends and gets with a tag, in order and without overlaps; undefined where it is no trunk.
+ *
+ * @param native The VLAN of what has no tag, or 0: it would lose that if it were among those with one.
+ */
+export function trunkVlans(items: readonly TrunkItem[], native: number): readonly VlanRange[] | undefined {
+  const ids = new Set<number>();
+  for (const { id, minID, maxID } of items) {
+    if (id !== undefined) ids.add(id);
+    if (minID === undefined || maxID === undefined) continue;
+    for (let each = minID; each <= maxID; each++) ids.add(each);
+  }
+  if (ids.size === 0) return undefined;
+  ids.delete(native === 0 ? nativeVlan : native);
+  return rangesOf([...ids].toSorted((a, b) => a - b));
+}
+
+function rangesOf(ids: readonly number[]): readonly VlanRange[] {
+  const ranges: { first: number; last: number }[] = [];
+  for (const id of ids) {
+    const range = ranges.at(-1);
+    if (range?.last === id - 1) range.last = id;
+    else ranges.push({ first: id, last: id });
+  }
+  return ranges;
+}
+
+export interface VlanSettings {
+  /** 0 for none. */
+  readonly vlan: number;
+  /** Of {@link trunkVlans}. */
+  readonly trunk: readonly VlanRange[] | undefined;
+  readonly preserveDefaultVlan: boolean;
+}
+
+/** What a port must be told so that it is in the VLANs of a configuration. */
+export interface PortVlanChanges {
+  readonly remove: readonly VlanRange[];
+  readonly add: readonly VlanRange[];
+}
+
+/**
+ * @param defaultVlan The one that the bridge has put the port in; 0 for none.
+ * @returns undefined where the port is to stay as the bridge made it.
+ */
+export function portVlanChanges(settings: VlanSettings, defaultVlan: number): PortVlanChanges | undefined {
+  const { vlan, trunk, preserveDefaultVlan } = settings;
+  if (vlan === 0 && trunk === undefined) return undefined;
+  const native = vlan === 0 ? nativeVlan : vlan;
+  const isLeft = !preserveDefaultVlan && defaultVlan !== 0 && defaultVlan !== native;
+  return {
+    remove: isLeft ? [{ first: defaultVlan, last: defaultVlan }] : [],
+    add: [{ first: native, last: native, pvid: true, untagged: true }, ...(trunk ?? [])],
+  };
+}
