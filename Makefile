@@ -23,11 +23,11 @@ shim: node_modules ## build the CNI binary, which container runtimes execute
 	node tools/get.ts gcc libc6-dev
 	$(MAKE) --no-print-directory -C shim
 
-# In build/plexus.mjs; koffi stays outside, for its binaries of each platform.
+# In build/plexus.cjs: as CommonJS, what a command does not use is not loaded. koffi stays outside, for its binaries of
+# each platform.
 bundle: node_modules ## build the daemon as one file, as production runs it
-	esbuild src/cli/main.ts --bundle --platform=node --format=esm --target=node24 --external:koffi --log-level=warning \
-		--banner:js="import { createRequire } from 'node:module'; const require = createRequire(import.meta.url);" \
-		--outfile=build/plexus.mjs
+	esbuild src/cli/main.ts --bundle --platform=node --format=cjs --target=node24 --external:koffi --log-level=warning \
+		--define:import.meta.dirname=__dirname --outfile=build/plexus.cjs
 
 # Its threads wait for the processes that it starts, ten at a time.
 bench: shim bundle ## speed and memory beside the containernetworking plugins; BENCH_JSON=FILE writes the figures

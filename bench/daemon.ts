@@ -28,7 +28,7 @@ export class DaemonProcess implements AsyncDisposable {
       metricsPort: 0,
     };
     await writeFile(file, JSON.stringify(config));
-    const child = spawn(process.execPath, [...flags, join(root, 'build/plexus.mjs'), 'daemon', '--config', file], {
+    const child = spawn(process.execPath, [...flags, join(root, 'build/plexus.cjs'), 'daemon', '--config', file], {
       stdio: ['ignore', 'ignore', 'pipe'],
     });
     const { promise, resolve, reject } = Promise.withResolvers<void>();

@@ -1,5 +1,8 @@
-import { createServer, type Server } from 'node:http';
+import type { Server } from 'node:http';
 import type { Registry } from 'prom-client';
+
+/** Not imported: an import of node:http loads all of its parts, Node's WebSocket client among them, which are 17 MB. */
+const { createServer } = process.getBuiltinModule('node:http');
 
 export interface HealthOptions {
   readonly registry: Registry;

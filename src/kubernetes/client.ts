@@ -1,9 +1,13 @@
-import http, { type IncomingMessage } from 'node:http';
-import https from 'node:https';
+import type { Agent, IncomingMessage } from 'node:http';
+import type { RequestOptions } from 'node:https';
 import type { Access } from './access.ts';
 import { ApiError, apiErrorOf, messageOf } from './error.ts';
 import type { Connection } from './kubeconfig.ts';
 import { linesOf } from './lines.ts';
+
+/** Not imported: an import of node:http loads all of its parts, Node's WebSocket client among them, which are 17 MB. */
+const http = process.getBuiltinModule('node:http');
+const https = process.getBuiltinModule('node:https');
 
 export interface Request {
   readonly method?: 'GET' | 'POST' | 'PATCH';
@@ -149,7 +153,7 @@ export class Client implements Disposable {
     const body = request.body === undefined ? undefined : JSON.stringify(request.body);
     this.#agents = Agents.for(connection, this.#agents);
     const agent = streaming ? this.#agents.streams : this.#agents.requests;
-    const options: https.RequestOptions = {
+    const options: RequestOptions = {
       method: request.method ?? 'GET',
       agent,
       signal,
@@ -186,8 +190,8 @@ const closedMeanwhile = Symbol('closed meanwhile');
 
 /** Kept connections for requests; streams have their own, so that they never stand in a request's way. */
 class Agents {
-  readonly requests: http.Agent;
-  readonly streams: http.Agent;
+  readonly requests: Agent;
+  readonly streams: Agent;
   readonly #fingerprint: string;
 
   constructor(connection: Connection, fingerprint: string) {
