@@ -65,3 +65,11 @@ export function portVlanChanges(settings: VlanSettings, defaultVlan: number): Po
     add: [{ first: native, last: native, pvid: true, untagged: true }, ...(trunk ?? [])],
   };
 }
+
+/** Whether a port is in VLANs as it is to be. The kernel may tell what lies next to each other, and is treated alike, at once. */
+export function isAmong(wanted: VlanRange, present: readonly VlanRange[]): boolean {
+  return present.some(({ first, last, pvid = false, untagged = false }) => {
+    const isAlike = pvid === (wanted.pvid ?? false) && untagged === (wanted.untagged ?? false);
+    return isAlike && first <= wanted.first && wanted.last <= last;
+  });
+}
