@@ -34,6 +34,7 @@ export function daemonCommand(): Command {
 }
 
 async function run(options: Options): Promise<void> {
+  if (process.getuid?.() !== 0) throw new Error("plexus daemon changes the node's network: run it as root");
   // Read by libuv when the first thread is needed, which is after this.
   process.env['UV_THREADPOOL_SIZE'] ??= threads;
   for (const flag of v8Flags) setFlagsFromString(flag);
