@@ -5,6 +5,7 @@ import type { Environment } from '../cni/invocation.ts';
 
 const magic = Buffer.from('PLX1');
 const headerLength = 8;
+const utf8 = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });
 /** Of a whole frame, its header included. */
 const maxFrame = 16 << 20;
 
@@ -82,7 +83,6 @@ function decodeBody(body: Buffer): Request {
 /** Takes one field after the other off a request's body. */
 class Fields {
   readonly #body: Buffer;
-  readonly #utf8 = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });
   #at = 0;
 
   constructor(body: Buffer) {
@@ -96,7 +96,7 @@ class Fields {
   text(length: number, what: string): string {
     const bytes = this.#take(length, what);
     try {
-      return this.#utf8.decode(bytes);
+      return utf8.decode(bytes);
     } catch (error) {
       throw new CniError(ErrorCode.DecodingFailure, `${what}: expected UTF-8`, '', { cause: error });
     }
