@@ -43,7 +43,9 @@ export function callAnswerer(context: CallContext): (request: Request) => Promis
       error = toCniError(thrown);
       stdout = renderError(error, statedVersion(request.stdin));
     }
-    record({ request, attachments, error, milliseconds: performance.now() - started }, context);
+    const milliseconds = performance.now() - started;
+    // The runtime has its answer before anything is written of it.
+    setImmediate(() => record({ request, attachments, error, milliseconds }, context));
     return { exitStatus: error === undefined ? 0 : 1, stdout };
   };
 }
