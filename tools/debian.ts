@@ -29,6 +29,7 @@ const providers = {
   'libc6-dev': { packages: ['libc6-dev'], file: '/usr/include/stdio.h' },
   modprobe: { packages: ['kmod'] },
   nft: { packages: ['nftables'] },
+  openssl: { packages: ['openssl'] },
   // 7.2 of bookworm has no igb device, the only one with virtual functions.
   'qemu-system-x86_64': { packages: ['qemu-system-x86'], backports: ['12'] },
   xz: { packages: ['xz-utils'] },
