@@ -94,7 +94,7 @@ function record({ request, attachments, error, milliseconds }: Answered, { log, 
   const knownCommand = commands.some((each) => each === command) ? command : 'unknown';
   metrics.call(knownCommand, knownName, code, milliseconds);
   const line = {
-    command,
+    command: cut(command),
     plugin: name,
     ...sandboxOf(env),
     durationMs: rounded(milliseconds),
@@ -102,24 +102,24 @@ function record({ request, attachments, error, milliseconds }: Answered, { log, 
     code,
     // What no plugin and nobody here foresaw: where it came from is worth more than its message.
     ...(code === ErrorCode.Internal && { err: error }),
-    ...(error?.details && { details: error.details }),
+    ...(error?.details && { details: cut(error.details, maxMessage) }),
   };
-  if (error !== undefined) log.error(line, error.message);
+  if (error !== undefined) log.error(line, cut(error.message, maxMessage));
   else if (command === 'STATUS' || command === 'VERSION') log.debug(line, 'answered');
   else log.info(line, 'answered');
 }
 
 /** The sandbox that a call is for, and its pod. */
-export function sandboxOf(env: Environment): Readonly<Record<string, string>> {
+function sandboxOf(env: Environment): Readonly<Record<string, string>> {
   const fields: Record<string, string> = {};
   const { CNI_CONTAINERID: containerId, CNI_IFNAME: ifName } = env;
-  if (containerId) fields['containerId'] = containerId;
-  if (ifName) fields['ifName'] = ifName;
+  if (containerId) fields['containerId'] = cut(containerId);
+  if (ifName) fields['ifName'] = cut(ifName);
   try {
     const args = parseArgs(env['CNI_ARGS'] ?? '');
     const namespace = args.get('K8S_POD_NAMESPACE');
     const name = args.get('K8S_POD_NAME');
-    if (namespace && name) fields['pod'] = `${namespace}/${name}`;
+    if (namespace && name) fields['pod'] = cut(`${namespace}/${name}`);
   } catch {
     // The answer says what is wrong with them.
   }
@@ -130,5 +130,11 @@ function described({ command, planned, milliseconds, error }: AttachmentReport):
   const { network, ifName } = planned;
   return { command, network, ifName, durationMs: rounded(milliseconds), ...(error && { code: error.code }) };
 }
+
+/** What is longer than any right name is of no use in a log. */
+const maxName = 256;
+const maxMessage = 4096;
+
+const cut = (text: string, length = maxName): string => (text.length > length ? `${text.slice(0, length)}...` : text);
 
 const rounded = (milliseconds: number): number => Math.round(milliseconds * 100) / 100;

@@ -243,6 +243,18 @@ describe('each call', { timeout }, () => {
     assert.match(String(line?.['msg']), /^network default, interface eth0: .*no room$/);
   });
 
+  test('is a line of bounded length, whatever its caller says', async () => {
+    await using node = await startNode({ plugins: [] });
+    const long = 'x'.repeat(1 << 20);
+    const env = { CNI_CONTAINERID: long, CNI_IFNAME: long, CNI_ARGS: `K8S_POD_NAMESPACE=${long};K8S_POD_NAME=${long}` };
+    for (const call of [{ command: 'ADD', env }, { command: long }, { command: 'ADD', as: 'x'.repeat(255) }]) {
+      assert.equal((await node.call(call)).exitStatus, 1);
+    }
+    const lengths = node.lines.filter((each) => 'command' in each).map((line) => JSON.stringify(line).length);
+    assert.equal(lengths.length, 3);
+    for (const length of lengths) assert.ok(length < 10_000, `${lengths}`);
+  });
+
   test('that runs into a bug is a line with the place of it', async () => {
     const plugin = fakePlugin({ fails: { STATUS: new TypeError('not a function') } });
     await using node = await startNode({ plugins: [plugin] });
