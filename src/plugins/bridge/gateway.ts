@@ -87,11 +87,11 @@ export async function ensureAddresses(
       // One of the same subnet may have gone with another.
       const [removed] = await node.settle(addresses.delete({ index, address: old }));
       if (removed?.ok === false && removed.error.code !== 'EADDRNOTAVAIL') throw failureOf(name, removed.error);
-      if (removed?.ok) share.defer(() => restore(node, { index, address: old, scope }));
+      if (removed?.ok) share.defer((again) => restore(again, { index, address: old, scope }));
     }
     const [added] = await node.settle(addresses.add({ index, address }));
     if (added?.ok === false && added.error.code !== 'EEXIST') throw failureOf(name, added.error);
-    if (added?.ok) share.defer(() => remove(node, { index, address }));
+    if (added?.ok) share.defer((again) => remove(again, { index, address }));
   }
   if (missing.length > 0) await pinMac(node, index);
 }

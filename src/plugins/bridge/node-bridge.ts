@@ -32,14 +32,11 @@ export interface BridgeSettings {
 export async function ensureBridge(node: Rtnetlink, share: Share, settings: BridgeSettings): Promise<NodeBridge> {
   const bridge = (await findBridge(node, settings.bridge)) ?? (await createBridge(node, share, settings));
   const { index, flags } = bridge;
-  const isUp = flags.up;
   const isPromiscuous = flags.promisc || !settings.promiscMode;
-  if (isUp && isPromiscuous) return bridge;
-  await node.run(links.change(index, { ...(!isUp && { up: true }), ...(!isPromiscuous && { promiscuous: true }) }));
-  share.defer(() => {
-    const back = { ...(!isUp && { up: false }), ...(!isPromiscuous && { promiscuous: false }) };
-    return settleGone(node, links.change(index, back));
-  });
+  if (flags.up && isPromiscuous) return bridge;
+  await node.run(links.change(index, { up: true, ...(!isPromiscuous && { promiscuous: true }) }));
+  // It stays up, whatever comes: going down would cost it its IPv6 addresses.
+  if (!isPromiscuous) share.defer((again) => settleGone(again, links.change(index, { promiscuous: false })));
   return bridge;
 }
 
@@ -65,7 +62,7 @@ async function createBridge(node: Rtnetlink, share: Share, settings: BridgeSetti
   const kind = { type: 'bridge', ...(filtersVlans && { vlanFiltering: true }) } as const;
   try {
     await node.run(links.create({ name, kind, mtu: mtu || undefined, mac: randomMac() }));
-    share.defer(() => removeBridge(node, name));
+    share.defer((again) => removeBridge(again, name));
     // The node knows its own ways, and takes none from what is on the bridge.
     await writeSysctlIfAny(NetworkNamespace.host(), 0, 'ipv6', 'conf', name, 'accept_ra');
   } catch (error) {

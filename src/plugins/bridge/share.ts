@@ -1,3 +1,5 @@
+import { Rtnetlink } from '../../linux/rtnetlink.ts';
+
 /*
  * What attachments use together on the node, such as a bridge and its address, is made by the first that needs it. Where
  * that one fails it must take it back, but not from others that have found it there meanwhile.
@@ -36,9 +38,16 @@ export class Share implements AsyncDisposable {
     return this.#group.inTurn(work);
   }
 
-  /** Has what this call made for all taken back once all that share it have ended, and none has kept it. */
-  defer(undo: () => Promise<void>): void {
-    this.#group.undo.defer(undo);
+  /**
+   * Has what this call made for all taken back once all that share it have ended, and none has kept it.
+   *
+   * @param undo Is given a routing socket of the node: the call's own may be closed by then.
+   */
+  defer(undo: (node: Rtnetlink) => Promise<void>): void {
+    this.#group.undo.defer(async () => {
+      using node = Rtnetlink.open();
+      await undo(node);
+    });
   }
 
   keep(): void {
