@@ -7,7 +7,7 @@ import { isCniVersion } from '../cni/version.ts';
  * What the administrator set: the configuration that the runtime sends with each call, overlaid by the daemon's own.
  * The keys are those of Multus.
  */
-const settings = z.looseObject({
+export const settingsSchema = z.looseObject({
   cniVersion: z.string().refine(isCniVersion, { error: 'expected a cniVersion from 0.1.0 to 1.1.0' }).default('0.1.0'),
   name: z.string().default('plexus'),
   /**
@@ -23,14 +23,14 @@ const settings = z.looseObject({
   multusNamespace: z.string().default('kube-system'),
 });
 
-export type Settings = Readonly<z.infer<typeof settings>>;
+export type Settings = Readonly<z.infer<typeof settingsSchema>>;
 
 /**
  * @param source What `json` is, for error messages.
  * @throws {CniError} 7 naming each wrong key.
  */
 export function parseSettings(json: JsonObject, source: string): Settings {
-  const parsed = settings.safeParse(json);
+  const parsed = settingsSchema.safeParse(json);
   if (parsed.success) return parsed.data;
   const problems = parsed.error.issues.map(({ path, message }) => `${path.join('.')}: ${message}`);
   throw new CniError(ErrorCode.InvalidNetworkConfig, `${source}: ${problems.join('; ')}`);

@@ -9,7 +9,7 @@ import { parseWith } from '../cni/schema.ts';
 const path = z.string('expected a path').startsWith('/', 'expected an absolute path');
 
 /** The daemon's own keys. Those of Multus' daemon-config.json keep their names and meaning. */
-const daemonSchema = z.looseObject({
+export const daemonSchema = z.looseObject({
   /** Directory of the socket that the shim calls. */
   socketDir: path.default('/run/plexus'),
   /** What must outlive a restart: the journal. */
