@@ -74,6 +74,15 @@ test('every built-in plugin has a section, and every section is a built-in plugi
   assert.deepEqual(sections.toSorted(), builtinPlugins.map(({ type }) => type).toSorted());
 });
 
+test('every example of a plugin is its configuration', () => {
+  for (const section of read('docs/plugins.md').split(/^## /m).slice(1)) {
+    const [plugin = ''] = section.split('\n', 1);
+    const examples = section.match(/(?:^ {4}.*\n)+/gm) ?? [];
+    assert.notEqual(examples.length, 0, plugin);
+    for (const example of examples) assert.equal(JSON.parse(example).type, plugin);
+  }
+});
+
 test('every configuration key is in the tables with its default, and nothing else is', () => {
   const [, daemon = '', attachments = ''] = read('docs/run-the-daemon.md').split(/^\| key \| default \|.*$/m);
   assert.deepEqual(keysOf(daemon), defaultsOf(daemonSchema));
