@@ -1,6 +1,6 @@
 import { channel } from 'node:diagnostics_channel';
-import { constants } from 'node:fs';
-import { link, readdir, readFile, rename, stat, unlink, utimes, writeFile } from 'node:fs/promises';
+import { constants, statSync } from 'node:fs';
+import { lstat, readdir, readFile, unlink, utimes, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { formatIP, type IP, parseIP } from '../../net/ip.ts';
 import { type Reservation, Reservations } from './reservations.ts';
@@ -11,9 +11,9 @@ const steps = channel('plexus:host-local');
 /** Files read at once when a directory is read in. */
 const readsAtOnce = 64;
 
-/** Not addresses, so that the Go plugin's search for a container's addresses passes over them. */
-const temporaryReservation = '.reservation.tmp';
-const temporaryLast = (set: number): string => `.last_reserved_ip.${set}.tmp`;
+/** Of a reservation, as every host-local makes it. */
+const reservationMode = 0o600;
+const newAndSynced = constants.O_CREAT | constants.O_EXCL | constants.O_WRONLY | constants.O_DSYNC;
 
 /** An address to give away, and the range set that it is from. */
 export interface NewReservation {
@@ -54,7 +54,8 @@ export class ReservationFiles {
     const ip = reservedBy(name);
     if (ip === undefined) return undefined;
     try {
-      return { ip, owner: (await readFile(this.#path(name), 'utf8')).trim() };
+      const owner = (await readFile(this.#path(name), 'utf8')).trim();
+      return owner === '' && (await this.#removeUnwritten(name)) ? undefined : { ip, owner };
     } catch {
       // What cannot be read, such as a directory, still keeps its address from being given away.
       return { ip, owner: '' };
@@ -62,54 +63,43 @@ export class ReservationFiles {
   }
 
   /**
-   * Gives addresses to an owner, all or none.
-   *
-   * A reservation appears whole or not at all: its content is written and synced under another name, then linked to its
-   * own, which fails where the name exists. A power cut cannot leave an empty file that no DEL would ever match. The
-   * directory itself is not synced: what a power cut takes back belonged to sandboxes that it ended as well.
-   *
-   * {@link tidy} is to follow, for which nobody need wait.
+   * A plugin that was killed, or a power cut, can leave a file that was made but not written: nobody was told of that
+   * address. An empty file of another mode was put there by a person, to keep the address.
+   */
+  async #removeUnwritten(name: string): Promise<boolean> {
+    const { size, mode } = await lstat(this.#path(name));
+    if (size > 0 || (mode & 0o7777) !== reservationMode) return false;
+    await this.#remove(name);
+    return true;
+  }
+
+  /**
+   * Gives addresses to an owner, all or none. They are on disk, synced, when this returns. The directory itself is not
+   * synced: what a power cut takes back belonged to sandboxes that it ended as well. {@link mark} is to follow, for which
+   * nobody need wait.
    */
   async create(reservations: readonly NewReservation[], owner: string): Promise<void> {
-    const linked: string[] = [];
-    steps.publish({ at: 'write' });
-    try {
-      await this.#writeTemporary(owner);
-      steps.publish({ at: 'link' });
-      const links = reservations.map(async ({ ip }) => {
-        const name = formatIP(ip);
-        await link(this.#path(temporaryReservation), this.#path(name));
-        linked.push(name);
-      });
-      throwFirst(await Promise.allSettled(links));
-    } catch (thrown) {
-      await Promise.allSettled([...linked, temporaryReservation].map((name) => this.#remove(name)));
-      throw thrown;
-    }
-  }
-
-  /** Notes which address each range set gave away last, and removes what {@link create} left. */
-  async tidy(reservations: readonly NewReservation[]): Promise<void> {
-    steps.publish({ at: 'tidy' });
-    const marks = reservations.map(async ({ ip, set }) => {
-      const temporary = this.#path(temporaryLast(set));
-      await writeFile(temporary, formatIP(ip), { mode: 0o600 });
-      await rename(temporary, this.#path(`last_reserved_ip.${set}`));
+    steps.publish({ at: 'create' });
+    const names = reservations.map(({ ip }) => formatIP(ip));
+    const writes = await Promise.allSettled(
+      names.map((name) => writeFile(this.#path(name), owner, { flag: newAndSynced, mode: reservationMode })),
+    );
+    if (writes.every(({ status }) => status === 'fulfilled')) return;
+    const ours = names.filter((_, index) => {
+      const write = writes[index];
+      return write?.status === 'fulfilled' || !isSystemError(write?.reason, 'EEXIST');
     });
-    throwFirst(await Promise.allSettled([...marks, this.#remove(temporaryReservation)]));
+    await Promise.allSettled(ours.map((name) => this.#remove(name)));
+    throwFirst(writes);
   }
 
-  async #writeTemporary(content: string): Promise<void> {
-    const path = this.#path(temporaryReservation);
-    const flags = constants.O_CREAT | constants.O_EXCL | constants.O_WRONLY | constants.O_DSYNC;
-    try {
-      await writeFile(path, content, { flag: flags, mode: 0o600 });
-    } catch (thrown) {
-      if (!isSystemError(thrown, 'EEXIST')) throw thrown;
-      // Left by a process that was killed. It may be linked to a reservation already, so it must not be written to.
-      await this.#remove(temporaryReservation);
-      await writeFile(path, content, { flag: flags, mode: 0o600 });
-    }
+  /** Notes which address each range set gave away last. Half a note is none, and the search begins at the range's start. */
+  async mark(reservations: readonly NewReservation[]): Promise<void> {
+    steps.publish({ at: 'mark' });
+    const marks = reservations.map(({ ip, set }) =>
+      writeFile(this.#path(`last_reserved_ip.${set}`), formatIP(ip), { mode: 0o600 }),
+    );
+    throwFirst(await Promise.allSettled(marks));
   }
 
   async remove(ip: IP): Promise<void> {
@@ -126,9 +116,9 @@ export class ReservationFiles {
     }
   }
 
-  /** When a file was made or removed last, in nanoseconds. */
-  async readMtime(): Promise<bigint> {
-    return (await stat(this.#directory, { bigint: true })).mtimeNs;
+  /** When a file was made or removed last, in nanoseconds. Read at once: a directory that is in use is in memory. */
+  readMtime(): bigint {
+    return statSync(this.#directory, { bigint: true }).mtimeNs;
   }
 
   /**

@@ -98,7 +98,7 @@ export class Store {
   }
 
   async #work<T>(work: (transaction: Transaction) => Promise<T>): Promise<T> {
-    if (this.#view !== undefined && this.#view.mtime === (await this.#files.readMtime())) {
+    if (this.#view !== undefined && this.#view.mtime === this.#files.readMtime()) {
       try {
         return await work(this.#transaction(this.#view));
       } catch {
@@ -147,7 +147,7 @@ export class Store {
     const view = this.#view;
     if (view === undefined || view.mtime !== undefined) return;
     try {
-      if (given.length > 0) await this.#files.tidy(given);
+      if (given.length > 0) await this.#files.mark(given);
       view.mtime = await this.#files.stampMtime();
     } catch {
       // Nobody is given a wrong address for want of this. The next one reads the directory again.
