@@ -83,13 +83,14 @@ export async function ensureAddresses(
   for (const { address, share } of missing) {
     const conflicts = others.filter((other) => isInTheWay(other, address));
     if (conflicts.length > 0 && !force) throw conflictOf(name, address, conflicts);
-    for (const { address: old, scope } of conflicts) {
-      // One of the same subnet may have gone with another.
+    // The first address of a subnet takes the others with it, which could not be given back: so it goes last.
+    for (const { address: old, scope } of conflicts.toReversed()) {
       const [removed] = await node.settle(addresses.delete({ index, address: old }));
       if (removed?.ok === false && removed.error.code !== 'EADDRNOTAVAIL') throw failureOf(name, removed.error);
       if (removed?.ok) share.defer((again) => restore(again, { index, address: old, scope }));
     }
-    const [added] = await node.settle(addresses.add({ index, address }));
+    // Without a look for duplicates: the first containers would have no gateway for a second or two.
+    const [added] = await node.settle(addresses.add({ index, address, noDad: address.ip.family === 6 }));
     if (added?.ok === false && added.error.code !== 'EEXIST') throw failureOf(name, added.error);
     if (added?.ok) share.defer((again) => remove(again, { index, address }));
   }
