@@ -7,7 +7,7 @@ import { createVeth } from '../veth.ts';
 import { vlanGatewayName } from './config.ts';
 import { ensureAddresses, gatewayAddresses } from './gateway.ts';
 import type { NodeBridge } from './node-bridge.ts';
-import { joinBridge } from './port.ts';
+import { joinBridge, type PortSettings } from './port.ts';
 import type { Share, Shares } from './share.ts';
 
 export interface NodeGatewaySettings {
@@ -55,14 +55,16 @@ async function ensureVlanInterface(
   { vlan, preserveDefaultVlan }: NodeGatewaySettings,
   share: Share,
 ): Promise<Link> {
+  const settings = { vlan, preserveDefaultVlan, trunk: undefined, hairpinMode: false, portIsolation: false };
   const [found] = await node.settle(links.get({ name }));
-  if (found?.ok) return found.value;
-
+  if (found?.ok) {
+    await reconnect(node, bridge, found.value, settings);
+    return found.value;
+  }
   using home = Container.node();
   await using undo = new AsyncDisposableStack();
   const { inContainer: inside, onNode: port } = await createVeth(home, node, { name, mtu: bridge.mtu });
   undo.defer(() => home.removeLink(name));
-  const settings = { vlan, preserveDefaultVlan, trunk: undefined, hairpinMode: false, portIsolation: false };
   await joinBridge(node, bridge, port, settings);
   await node.run(links.change(inside.index, { up: true }));
   undo.move();
@@ -71,4 +73,16 @@ async function ensureVlanInterface(
     await again.removeLink(name);
   });
   return inside;
+}
+
+/** A bridge that was removed, and is made again, has lost its ports. An interface of another kind is the administrator's. */
+async function reconnect(
+  node: Rtnetlink,
+  bridge: NodeBridge,
+  { kind, parent, parentNamespaceId }: Link,
+  settings: PortSettings,
+): Promise<void> {
+  if (kind !== 'veth' || parent === undefined || parentNamespaceId !== undefined) return;
+  const [port] = await node.run(links.get({ index: parent }));
+  if (port.master === undefined) await joinBridge(node, bridge, port, settings);
 }
