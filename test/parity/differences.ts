@@ -115,7 +115,7 @@ export const differences = {
     seen: /^\d+ CHECK\/(error: \{"code":999\} \| nothing|result: nothing \| \{\})$/,
   },
   'address-early': {
-    plugins: 'macvlan, ipvlan, host-device',
+    plugins: 'bridge, macvlan, ipvlan, host-device',
     original: 'an address is asked for once the interface is there',
     plexus:
       'it is asked for at the same time, or before; where the interface cannot be made, the next ADD gets the address after it',
@@ -129,19 +129,55 @@ export const differences = {
     why: 'no master is needed to take an interface away',
     seen: /^\d+ DEL\/(error: \{"code":999\} \| nothing|result: nothing \| \{\}|(pod|disk)\/.* \| nothing)$/,
   },
-  'ptp-queue': {
-    plugins: 'ptp',
+  'veth-queue': {
+    plugins: 'bridge, ptp',
     original: "the node's end of the cable has a transmit queue of length 0",
     plexus: "it has the kernel's default",
     why: 'a queueing discipline that is put there later, such as that of bandwidth, takes its limit from it',
     seen: /\/node\/links\/<veth \d>\/txqlen: nothing \| 1000$/,
   },
-  'ptp-no-dad': {
-    plugins: 'ptp',
-    original: 'IPv6 addresses are looked for on the cable before they may be used, which takes a second or two',
+  'bridge-address': {
+    plugins: 'bridge',
+    original: 'a bridge that is no gateway has the MAC address of a port, another one whenever ports change',
+    plexus: 'it has one of its own from the start',
+    why: 'what the neighbours know of it stays true',
+    seen: /^\d+ \w+\/(result\/interfaces\/0\/mac|node\/links\/(br0|cni0|<veth \d>)\/(address|linkinfo\/info_(slave_)?data\/(bridge|root|designated)_\w+)): ".*" \| "(8000\.)?<MAC of (br0|cni0)>"$/,
+  },
+  'bridge-carrier': {
+    plugins: 'bridge',
+    original: 'a bridge has a carrier, and an address of the link, before any of its ports has one',
+    plexus: 'it has them with the first port that has one',
+    why: 'the kernel has it so for a bridge whose MAC address was chosen',
+    seen: /^\d+ \w+\/node\/(links\/br0\/addresses\/inet6 local <link-local>|routes\/inet6 ).* \| nothing$/,
+  },
+  'bridge-router-advertisements': {
+    plugins: 'bridge',
+    original: 'a bridge that was there takes no more router advertisements once a pod is on it',
+    plexus: 'it stays as it was, but for being up and having the addresses that it needs',
+    why: 'it is not the bridge of this network alone',
+    seen: /^\d+ \w+\/node\/sysctls\/br0\/ipv6 accept_ra: "0" \| "1"$/,
+  },
+  'bridge-subnets': {
+    plugins: 'bridge',
+    original: 'a gateway has one IPv4 subnet: the second fails, as if somebody else had given the bridge its address',
+    plexus: 'it has as many as the network',
+    why: 'the addresses are all of this network',
+    seen: /^\d+ (ADD|CHECK|DEL)\/(error|result|node|pod|disk)/,
+  },
+  'no-dad': {
+    plugins: 'bridge, ptp',
+    original:
+      'IPv6 addresses of a cable and of a gateway are looked for before they may be used, which takes a second or two',
     plexus: 'they may be used at once',
-    why: 'nobody else is on the cable',
+    why: 'nobody else is on the cable, and a gateway is the same for every pod of the node',
     seen: /\/addresses\/inet6 local fd00:1::\d prefixlen \d+\/nodad: nothing \| true$/,
+  },
+  'masquerade-del': {
+    plugins: 'bridge, ptp',
+    original: 'DEL fails where nftables masquerades and the node has iptables, too',
+    plexus: 'it succeeds',
+    why: 'the rules that are there are removed; none is missing',
+    seen: /^\d+ DEL\/(error: \{"code":999\} \| nothing|result: nothing \| \{\})$/,
   },
   'ptp-one-subnet': {
     plugins: 'ptp',
@@ -150,8 +186,8 @@ export const differences = {
     why: 'a pod may have two addresses of one network',
     seen: /^\d+ (ADD|DEL)\/(error|result|node|pod|disk)(\/.*)?: .*/,
   },
-  'ptp-del-without-namespace': {
-    plugins: 'ptp',
+  'del-without-namespace': {
+    plugins: 'bridge, ptp',
     original: "a DEL without a namespace leaves the node's end of the cable and its routes",
     plexus: 'it removes them, and with them the other end',
     why: 'traffic to the address must not go to a pod that gave it back',

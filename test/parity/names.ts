@@ -1,8 +1,12 @@
 import { isJsonArray, isJsonObject, type JsonValue } from '../../src/cni/json.ts';
 
+/** Of a bridge's number: a MAC address in which zeros are left out. */
+const unpadded = /(?<=\b[0-9a-f]{4}\.)[0-9a-f]{1,2}(:[0-9a-f]{1,2}){5}\b/g;
+const padded = /\b[0-9a-f]{2}(:[0-9a-f]{2}){5}\b/gi;
+
 /**
  * Takes out of what is seen on a node all that is its own: its paths, and the names and addresses that were made up
- * there. What is seen second is called second on either node.
+ * there. An address is called after the interface that has it; of names, what is seen second is called second.
  */
 export class Names {
   readonly #paths: readonly (readonly [string, string])[];
@@ -19,11 +23,24 @@ export class Names {
     this.#given = given.toLowerCase();
   }
 
+  /** Interfaces and their addresses, in the order in which they were made. What a bridge has of a port is the port's. */
+  learn(links: readonly Owner[]): void {
+    for (const { name } of links) this.text(name);
+    for (const isBridge of [false, true]) {
+      for (const link of links.filter((each) => each.isBridge === isBridge)) {
+        if (this.#isMadeUp(link.mac) && !this.#seen.has(link.mac)) {
+          this.#seen.set(link.mac, `<MAC of ${this.text(link.name)}>`);
+        }
+      }
+    }
+  }
+
   text(text: string): string {
     const named = this.#paths.reduce((rest, [name, path]) => rest.replaceAll(path, name), text);
     return named
       .replaceAll(/\bveth[0-9a-f]{8}\b/g, (found) => this.#call('veth', found))
-      .replaceAll(/\b[0-9a-f]{2}(:[0-9a-f]{2}){5}\b/gi, (found) => this.#mac(found))
+      .replaceAll(unpadded, (found) => found.replaceAll(/\b[0-9a-f]\b/g, '0$&'))
+      .replaceAll(padded, (found) => (this.#isMadeUp(found) ? this.#call('MAC', found) : found))
       .replaceAll(/\bfe80::[0-9a-f:]+/g, (found) => (this.#given.includes(found) ? found : '<link-local>'));
   }
 
@@ -38,9 +55,12 @@ export class Names {
     return Object.fromEntries(entries);
   }
 
-  #mac(found: string): string {
-    const isMadeUp = !/^(00|ff|33:33|01:00|01:80)/i.test(found) && !this.#given.includes(found.toLowerCase());
-    return isMadeUp ? this.#call('mac', found) : found;
+  #isMadeUp(mac: string): boolean {
+    return (
+      /^[0-9a-f]{2}(:[0-9a-f]{2}){5}$/i.test(mac) &&
+      !/^(00|ff|33:33|01:00|01:80)/i.test(mac) &&
+      !this.#given.includes(mac.toLowerCase())
+    );
   }
 
   #call(kind: string, found: string): string {
@@ -51,4 +71,10 @@ export class Names {
     this.#seen.set(found, name);
     return name;
   }
+}
+
+interface Owner {
+  readonly name: string;
+  readonly mac: string;
+  readonly isBridge: boolean;
 }

@@ -6,7 +6,7 @@ import { testDirectory } from '../support/directory.ts';
 import { type CallStep, defaultVersion, nodeOf, type ParityCase, type Step } from './case.ts';
 import { Names } from './names.ts';
 import { type Environment, ip, networkNamespace, type ParityNode } from './node.ts';
-import { type Scene, snapshot } from './snapshot.ts';
+import { learnNames, type Scene, snapshot } from './snapshot.ts';
 
 /** What a call answered, without what is its node's own. */
 export interface Outcome {
@@ -80,6 +80,7 @@ export class Side implements AsyncDisposable {
     );
     const printed: unknown = stdout === '' ? {} : JSON.parse(stdout);
     if (!isJsonObject(printed)) throw new Error(`${call} printed no JSON object: ${stdout}`);
+    await learnNames(this.#scene, this.#names);
     const text = this.#names.text(stdout).trim();
     if (failed) {
       const { code, msg, details = '' } = printed;
@@ -112,8 +113,8 @@ export class Side implements AsyncDisposable {
   }
 
   /** All that can be seen. */
-  async see(): Promise<JsonValue> {
-    return this.#names.value(await snapshot(this.#scene));
+  see(): Promise<JsonValue> {
+    return snapshot(this.#scene, this.#names);
   }
 
   [Symbol.asyncDispose](): Promise<void> {

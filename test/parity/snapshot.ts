@@ -1,16 +1,27 @@
 import { readdir, readFile, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { isJsonArray, isJsonObject, type JsonObject, type JsonValue } from '../../src/cni/json.ts';
+import type { Names } from './names.ts';
 import { mustRun } from './node.ts';
 
 /* All that a plugin can leave on a node, in its pod and on its disk. */
 
-/** One batch for each family: what `ip -j -d` says of routes, rules and neighbours. */
+/** Sections, in the order of {@link linesOf}. One batch for each family: routes, rules and neighbours. */
 const script = `
 ip -j -d address || exit
 for family in -4 -6; do
   printf 'route show table all\\nrule show\\nneigh show nud permanent\\n' | ip -j -d $family -batch - || exit
 done
+echo ==
+bridge -j vlan show 2>/dev/null
+echo ==
+if command -v nft >/dev/null; then
+  rules=$(nft list ruleset) || exit
+  printf '%s\\n' "$rules"
+  # nft shows not all that iptables means.
+  case $rules in *'iptables-nft'*) iptables-save && ip6tables-save || exit ;; esac
+fi
+echo ==
 cd /proc/sys/net && grep -rs . ipv4/conf ipv6/conf
 true
 `;
@@ -26,13 +37,26 @@ export interface Scene {
   readonly data: string;
 }
 
-export async function snapshot({ node, pod, data }: Scene): Promise<JsonObject> {
+/** All that is seen, by the names that it has there. */
+export async function snapshot({ node, pod, data }: Scene, names: Names): Promise<JsonValue> {
   const [inNode, inPod] = await Promise.all([linesOf(node), linesOf(pod)]);
-  return {
+  names.learn([...inPod.links, ...inNode.links].map(ownerOf));
+  return names.value({
     node: describeNamespace(inNode, inPod),
     pod: describeNamespace(inPod, inNode),
     disk: await describeDirectory(data),
-  };
+  });
+}
+
+/** Makes the addresses of a scene's interfaces known by their owners. */
+export async function learnNames({ node, pod }: Scene, names: Names): Promise<void> {
+  const printed = await Promise.all([pod, node].map((path) => mustRun(path, ['ip', '-j', '-d', 'link'])));
+  names.learn(printed.flatMap(parseList).map(ownerOf));
+}
+
+function ownerOf({ ifname, address, linkinfo }: JsonObject) {
+  const isBridge = isJsonObject(linkinfo) && linkinfo['info_kind'] === 'bridge';
+  return { name: String(ifname), mac: String(address), isBridge };
 }
 
 /** What a node has that has no pod. */
@@ -44,19 +68,26 @@ export async function describeNode(path: string): Promise<JsonObject> {
 interface Lines {
   readonly links: readonly JsonObject[];
   readonly families: readonly (readonly [string, readonly (readonly JsonObject[])[]])[];
+  readonly vlans: readonly JsonObject[];
+  readonly filter: readonly string[];
   readonly sysctls: readonly string[];
 }
 
 async function linesOf(namespace: string): Promise<Lines> {
-  const lines = (await mustRun(namespace, ['sh', '-c', script])).split('\n').filter((line) => line !== '');
-  const [links, ...tables] = lines.slice(0, 7).map(parseList);
+  const sections = (await mustRun(namespace, ['sh', '-c', script])).split(/^==\n/m);
+  const [network = [], vlans = [], filter = [], sysctls = []] = sections.map((section) =>
+    section.split('\n').filter((line) => line !== ''),
+  );
+  const [links = [], ...tables] = network.map(parseList);
   return {
-    links: links ?? [],
+    links: links.toSorted((a, b) => Number(a['ifindex']) - Number(b['ifindex'])),
     families: [
       ['inet', tables.slice(0, 3)],
       ['inet6', tables.slice(3)],
     ],
-    sysctls: lines.slice(7),
+    vlans: vlans.flatMap(parseList),
+    filter,
+    sysctls,
   };
 }
 
@@ -65,19 +96,47 @@ function parseList(line: string): readonly JsonObject[] {
   return isJsonArray(json) ? json.filter(isJsonObject) : [];
 }
 
-function describeNamespace({ links, families, sysctls }: Lines, other: Lines): JsonObject {
+function describeNamespace({ links, families, vlans, filter, sysctls }: Lines, other: Lines): JsonObject {
   const each = (index: number, keys: readonly string[]): JsonObject =>
     Object.fromEntries(
       families.flatMap(([family, tables]) => (tables[index] ?? []).map((row) => keyed(row, keys, family))),
     );
-  const inOrder = links.toSorted((a, b) => Number(a['ifindex']) - Number(b['ifindex']));
   return {
-    links: Object.fromEntries(inOrder.map((link) => [String(link['ifname']), describeLink(link, other)])),
+    links: Object.fromEntries(links.map((link) => [String(link['ifname']), describeLink(link, other)])),
     routes: each(0, ['table', 'type', 'dst', 'gateway', 'dev', 'metric']),
     rules: each(1, ['priority', 'src', 'srclen', 'dst', 'iif', 'table']),
     neighbours: each(2, ['dst', 'dev']),
+    vlans: Object.fromEntries(vlans.map((port) => [String(port['ifname']), port])),
+    filter: describeFilter(filter),
     sysctls: describeSysctls(sysctls),
   };
+}
+
+/**
+ * @param lines What nft(8) lists, blocks in braces, and what iptables-save(8) does, blocks that end with COMMIT.
+ * @returns The lines of each block, in order, by the headers of the blocks around them.
+ */
+function describeFilter(lines: readonly string[]): JsonObject {
+  const blocks = new Map<string, string[]>();
+  const open: string[] = [];
+  for (const line of lines.map((each) => each.trim().replace(/packets \d+ bytes \d+|\[\d+:\d+\]/, ''))) {
+    if (/^(#|comment )/.test(line)) continue;
+    if (line === '}' || line === 'COMMIT') {
+      open.pop();
+    } else if (/\{$|^\*/.test(line)) {
+      open.push(line.replace(/ \{$/, ''));
+      blocks.set(freeName(blocks, open.join(', ')), []);
+    } else {
+      [...blocks.values()].at(-1)?.push(line);
+    }
+  }
+  const own = [...blocks].filter(([name]) => !/^table ip6? /.test(name));
+  return Object.fromEntries(own);
+}
+
+/** ip6tables-save has tables of the same names as iptables-save before it. */
+function freeName(blocks: ReadonlyMap<string, unknown>, name: string): string {
+  return blocks.has(name) ? freeName(blocks, `${name} again`) : name;
 }
 
 /** @param lines Such as `ipv4/conf/net1/arp_notify:1`. @returns Them by interface. */

@@ -1,4 +1,5 @@
 import type { ParityCase } from '../case.ts';
+import { bridgeCases } from './bridge.ts';
 import { hostDeviceCases } from './host-device.ts';
 import { hostLocalCases } from './host-local.ts';
 import { ipvlanCases } from './ipvlan.ts';
@@ -10,6 +11,7 @@ import { staticCases } from './static.ts';
 /** All cases, wherever they run. */
 export const allCases: readonly ParityCase[] = [
   ...loopbackCases,
+  ...bridgeCases,
   ...ipvlanCases,
   ...macvlanCases,
   ...ptpCases,

@@ -9,19 +9,19 @@ const lifecycles: readonly ParityCase[] = [
     plugin,
     tries: `addresses of both families in cniVersion ${cniVersion}`,
     config: { cniVersion, ipam: { ...both, routes: [{ dst: '0.0.0.0/0' }, { dst: '::/0' }] } },
-    differences: ['ptp-queue', 'ptp-no-dad'] as const,
+    differences: ['veth-queue', 'no-dad'] as const,
   })),
-  { plugin, tries: 'an MTU', differences: ['ptp-queue', 'ptp-no-dad'], config: { mtu: 5000, ipam: both } },
+  { plugin, tries: 'an MTU', differences: ['veth-queue', 'no-dad'], config: { mtu: 5000, ipam: both } },
   {
     plugin,
     tries: "dns in the place of the IPAM plugin's",
-    differences: ['ptp-queue'],
+    differences: ['veth-queue'],
     config: { dns: { nameservers: ['10.1.2.53'] }, ipam },
   },
   {
     plugin,
     tries: "the IPAM plugin's dns",
-    differences: ['ptp-queue'],
+    differences: ['veth-queue'],
     config: {
       ipam: {
         type: 'static',
@@ -33,21 +33,31 @@ const lifecycles: readonly ParityCase[] = [
   {
     plugin,
     tries: 'two subnets',
-    differences: ['ptp-queue'],
+    differences: ['veth-queue'],
     config: { ipam: { type: 'host-local', ranges: [[{ subnet: '10.1.2.0/24' }], [{ subnet: '10.1.3.0/24' }]] } },
   },
   {
     plugin,
     tries: 'routes through the gateway and through another',
-    differences: ['ptp-queue'],
+    differences: ['veth-queue'],
     config: {
       ipam: { ...ipam, routes: [{ dst: '10.9.0.0/16' }, { dst: '10.10.0.0/16', gw: '10.1.2.1', priority: 7 }] },
     },
   },
+  ...['iptables', 'nftables'].map((ipMasqBackend) => ({
+    plugin,
+    tries: `masquerading by ${ipMasqBackend}`,
+    config: { ipMasq: true, ipMasqBackend, ipam: both },
+    differences: [
+      'veth-queue',
+      'no-dad',
+      ...(ipMasqBackend === 'nftables' ? ['masquerade-del' as const] : []),
+    ] as const,
+  })),
   {
     plugin,
     tries: 'two interfaces of one pod in one subnet',
-    differences: ['ptp-queue', 'ptp-one-subnet'],
+    differences: ['veth-queue', 'ptp-one-subnet'],
     config: { ipam },
     steps: [
       { call: 'ADD' },
@@ -59,21 +69,21 @@ const lifecycles: readonly ParityCase[] = [
   {
     plugin,
     tries: 'a DEL without a namespace, and with one that is gone',
-    differences: ['ptp-queue', 'ptp-del-without-namespace'],
+    differences: ['veth-queue', 'del-without-namespace'],
     config: { ipam },
     steps: [{ call: 'ADD' }, { call: 'DEL', netns: '/run/netns/plx-none' }, { call: 'DEL', netns: '' }],
   },
   {
     plugin,
     tries: 'a CHECK after the interface was lost',
-    differences: ['ptp-queue'],
+    differences: ['veth-queue'],
     config: { ipam },
     steps: [{ call: 'ADD' }, { pod: ['link del net1'] }, { call: 'CHECK', error: /not found/ }],
   },
   {
     plugin,
     tries: 'STATUS, GC and VERSION',
-    differences: ['ptp-queue', 'gc'],
+    differences: ['veth-queue', 'gc'],
     config: { ipam },
     steps: [
       { call: 'VERSION' },

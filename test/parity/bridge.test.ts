@@ -1,0 +1,4 @@
+import { bridgeCases } from './cases/bridge.ts';
+import { testParity } from './harness.ts';
+
+testParity(bridgeCases);
