@@ -19,7 +19,7 @@ if command -v nft >/dev/null; then
   rules=$(nft list ruleset) || exit
   printf '%s\\n' "$rules"
   # nft shows not all that iptables means.
-  case $rules in *'iptables-nft'*) iptables-save && ip6tables-save || exit ;; esac
+  case $rules in *'table ip '*|*'table ip6 '*) iptables-save && ip6tables-save || exit ;; esac
 fi
 echo ==
 cd /proc/sys/net && grep -rs . ipv4/conf ipv6/conf
