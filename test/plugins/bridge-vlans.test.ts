@@ -33,6 +33,12 @@ describe('the VLANs of a trunk', () => {
       vlan: 0,
       expected: [one(2)],
     },
+    {
+      title: 'whatever lies within another, or beside it',
+      items: [{ minID: 2, maxID: 4094 }, { minID: 10, maxID: 20 }, { id: 1 }],
+      vlan: 4094,
+      expected: [{ first: 1, last: 4093 }],
+    },
     { title: 'a trunk of the native one alone is still one', items: [{ id: 1 }], vlan: 0, expected: [] },
   ];
   for (const { title, items, vlan, expected } of cases) {

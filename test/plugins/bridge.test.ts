@@ -292,7 +292,7 @@ describe('what is refused leaves nothing', () => {
     const wrong = network({ bridge: 'um0', promiscMode: true, ipam: addresses.ipam });
     await assert.rejects(runner.add(wrong, attachment(pod.path)), {
       message: '"um0" already exists but is not a bridge',
-      details: 'it is a ifb: name another bridge',
+      details: 'it is of kind ifb: name another bridge',
     });
     assert.deepEqual(await statesOf(pod.path), before);
     const [um0] = await ip(undefined, 'link', 'show', 'um0');

@@ -43,7 +43,7 @@ const schema = z
     /** The VLAN of what the container sends and gets without a tag. 0: the bridge's default. */
     vlan: z.int(vlanLimits).min(0, vlanLimits).max(4094, vlanLimits).default(0),
     /** The VLANs of what it sends and gets with one. */
-    vlanTrunk: z.array(trunkItem).optional(),
+    vlanTrunk: z.array(trunkItem).max(4094).optional(),
     /** The container stays in the VLAN that the bridge puts new ports in, too. */
     preserveDefaultVlan: z.boolean().default(false),
     macspoofchk: z.boolean().default(false),

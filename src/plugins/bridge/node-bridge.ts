@@ -52,7 +52,7 @@ export async function findBridge(node: Rtnetlink, name: string): Promise<NodeBri
   throw new CniError(
     ErrorCode.InvalidNetworkConfig,
     `"${name}" already exists but is not a bridge`,
-    `it is ${found.value.kind === undefined ? 'no virtual interface' : `a ${found.value.kind}`}: name another bridge`,
+    `it is ${found.value.kind === undefined ? 'no virtual interface' : `of kind ${found.value.kind}`}: name another bridge`,
   );
 }
 

@@ -16,25 +16,30 @@ export interface TrunkItem {
  * @param native The VLAN of what has no tag, or 0: it would lose that if it were among those with one.
  */
 export function trunkVlans(items: readonly TrunkItem[], native: number): readonly VlanRange[] | undefined {
-  const ids = new Set<number>();
-  for (const { id, minID, maxID } of items) {
-    if (id !== undefined) ids.add(id);
-    if (minID === undefined || maxID === undefined) continue;
-    for (let each = minID; each <= maxID; each++) ids.add(each);
-  }
-  if (ids.size === 0) return undefined;
-  ids.delete(native === 0 ? nativeVlan : native);
-  return rangesOf([...ids].toSorted((a, b) => a - b));
+  const given = items.flatMap(({ id, minID, maxID }) => [
+    ...(id === undefined ? [] : [{ first: id, last: id }]),
+    ...(minID === undefined || maxID === undefined ? [] : [{ first: minID, last: maxID }]),
+  ]);
+  if (given.length === 0) return undefined;
+  return merge(given).flatMap((range) => without(range, native === 0 ? nativeVlan : native));
 }
 
-function rangesOf(ids: readonly number[]): readonly VlanRange[] {
-  const ranges: { first: number; last: number }[] = [];
-  for (const id of ids) {
-    const range = ranges.at(-1);
-    if (range?.last === id - 1) range.last = id;
-    else ranges.push({ first: id, last: id });
+function merge(ranges: readonly VlanRange[]): readonly VlanRange[] {
+  const merged: { first: number; last: number }[] = [];
+  for (const { first, last } of ranges.toSorted((a, b) => a.first - b.first)) {
+    const before = merged.at(-1);
+    if (before !== undefined && first <= before.last + 1) before.last = Math.max(before.last, last);
+    else merged.push({ first, last });
   }
-  return ranges;
+  return merged;
+}
+
+function without({ first, last }: VlanRange, id: number): readonly VlanRange[] {
+  if (id < first || id > last) return [{ first, last }];
+  return [
+    { first, last: id - 1 },
+    { first: id + 1, last },
+  ].filter((range) => range.first <= range.last);
 }
 
 export interface VlanSettings {
