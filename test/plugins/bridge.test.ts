@@ -284,6 +284,20 @@ describe('what is refused leaves nothing', () => {
     });
   }
 
+  test('a VLAN where the kernel has no bridges that tell them apart', async (t) => {
+    await using pod = await testNamespace();
+    const before = await statesOf(pod.path);
+    const outcome = runner.add(network({ vlan: 100 }), attachment(pod.path));
+    const error = await outcome.catch((thrown: unknown) => thrown);
+    if (!(error instanceof CniError)) {
+      await runner.delete(network({ vlan: 100 }), attachment(pod.path));
+      return t.skip('the kernel has them');
+    }
+    assert.match(error.message, /^failed to create bridge "br0": create bridge br0: /);
+    assert.match(error.details, /no bridges that tell VLANs apart \(CONFIG_BRIDGE_VLAN_FILTERING\)$/);
+    assert.deepEqual(await statesOf(pod.path), before);
+  });
+
   test('a name on the node that is no bridge', async () => {
     await using addresses = await hostLocalAddresses();
     await using pod = await testNamespace();
