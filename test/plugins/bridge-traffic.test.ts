@@ -29,10 +29,10 @@ async function added(network: PluginConfig, place: Attachment) {
   return { ...result, [Symbol.asyncDispose]: () => runner.delete(withResult(network, result), place) };
 }
 
-/** Whether an address answers an ARP request from an interface of a pod, within a second or two. */
+/** Whether an address answers an ARP request from an interface of a pod: the kernel gives up after three seconds. */
 async function answers(from: string, address: string): Promise<boolean> {
   await ip(from, 'neigh', 'flush', 'all');
-  const words: string[] = [`--net=${from}`, 'timeout', '3', 'bash', '-c', `: >/dev/tcp/${address}/9`];
+  const words: string[] = [`--net=${from}`, 'timeout', '10', 'bash', '-c', `: >/dev/tcp/${address}/9`];
   await run('nsenter', words).catch(() => undefined);
   const [neighbour] = await ip(from, 'neigh', 'show', address);
   return neighbour?.['lladdr'] !== undefined;

@@ -41,7 +41,7 @@ async function added(network: PluginConfig, place: Attachment) {
 
 async function answers(from: string, address: string): Promise<boolean> {
   await ip(from, 'neigh', 'flush', 'all');
-  const words: string[] = [`--net=${from}`, 'timeout', '3', 'bash', '-c', `: >/dev/tcp/${address}/9`];
+  const words: string[] = [`--net=${from}`, 'timeout', '10', 'bash', '-c', `: >/dev/tcp/${address}/9`];
   await run('nsenter', words).catch(() => undefined);
   const [neighbour] = await ip(from, 'neigh', 'show', address);
   return neighbour?.['lladdr'] !== undefined;
