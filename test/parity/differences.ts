@@ -164,6 +164,36 @@ export const differences = {
     why: 'the addresses are all of this network',
     seen: /^\d+ (ADD|CHECK|DEL)\/(error|result|node|pod|disk)/,
   },
+  'bridge-default-route': {
+    plugins: 'bridge',
+    original:
+      'with isDefaultGateway, a default route of the IPAM plugin without a gateway is made a second time, and fails',
+    plexus: 'it is the one',
+    why: 'it leads to the same gateway',
+    seen: /^\d+ (ADD|CHECK|DEL)\/(error|result|node|pod|disk)/,
+  },
+  'bridge-link-gateway': {
+    plugins: 'bridge',
+    original: "a gateway such as fe80::1 fails: the bridge's own address of the link is in its way",
+    plexus: 'the bridge has both',
+    why: 'every interface has an address of the link that the kernel made up',
+    seen: /^\d+ (ADD|CHECK|DEL)\/(error|result|node|pod|disk)/,
+  },
+  'bridge-address-beside': {
+    plugins: 'bridge',
+    original: "a bridge that has the gateway's address, and an IPv4 address before it, fails",
+    plexus: 'it is taken',
+    why: 'it has what is asked for',
+    seen: /^\d+ (ADD|CHECK|DEL)\/(error|result|node|pod|disk)/,
+  },
+  'bridge-check': {
+    plugins: 'bridge',
+    original:
+      "CHECK fails for a network of layer 2, for a bridge that is promiscuous for another's sake, and where its MAC address became another port's",
+    plexus: "it does not; it fails where the port's VLANs, isolation or hairpin mode are not what the network says",
+    why: 'the attachment is as ADD left it; what separates it from others is, too',
+    seen: /^\d+ CHECK\/(error: \{"code":999\} \| nothing|result: nothing \| \{\})$/,
+  },
   'no-dad': {
     plugins: 'bridge, ptp',
     original:

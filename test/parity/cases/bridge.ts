@@ -248,6 +248,48 @@ export const bridgeCases: readonly ParityCase[] = [
   },
   {
     plugin,
+    tries: "the IPAM plugin's default route without a gateway, and the default gateway",
+    differences: ['bridge-default-route'],
+    config: { bridge: 'br0', isDefaultGateway: true, ipam: { ...ipam, routes: [{ dst: '0.0.0.0/0' }] } },
+  },
+  {
+    plugin,
+    tries: 'a gateway of the link',
+    differences: ['bridge-link-gateway'],
+    config: {
+      bridge: 'br0',
+      isGateway: true,
+      ipam: { type: 'static', addresses: [{ address: 'fd00:1::5/64', gateway: 'fe80::1' }] },
+    },
+  },
+  {
+    plugin,
+    tries: 'a gateway that is there beside another address',
+    differences: ['bridge-address-beside'],
+    node: [
+      'link add br0 address 02:00:00:00:0b:01 type bridge',
+      'address add 10.0.0.1/8 dev br0',
+      'address add 10.1.2.1/24 dev br0',
+      'link set br0 up',
+    ],
+    config: { bridge: 'br0', isGateway: true, ipam },
+  },
+  {
+    plugin,
+    tries: 'a CHECK while somebody looks at what is on the bridge',
+    differences: ['veth-queue', 'bridge-check'],
+    config: { bridge: 'br0', isGateway: true, ipam },
+    steps: [{ call: 'ADD' }, { node: ['link set br0 promisc on'] }, { call: 'CHECK' }],
+  },
+  {
+    plugin,
+    tries: 'a CHECK of layer 2',
+    differences: ['veth-queue', 'bridge-address', 'bridge-check'],
+    config: { bridge: 'br0' },
+    steps: [{ call: 'ADD' }, { call: 'CHECK' }],
+  },
+  {
+    plugin,
     tries: 'STATUS, GC and VERSION',
     differences: ['veth-queue', 'bridge-address', 'gc'],
     config: { bridge: 'br0', ipam },
