@@ -155,20 +155,28 @@ async function atOnce(subject: Subject): Promise<Report['parallel']['go']> {
   const adds: number[] = [];
   const deletes: number[] = [];
   let adding = 0;
+  let deleting = 0;
   for (let round = 0; round < parallel.rounds; round++) {
     adding += await timed(() =>
       inParallel(sandboxes, parallel.atOnce, async (sandbox) => {
         adds.push(await timed(() => subject.callBeside('ADD', sandbox)));
       }),
     );
-    await inParallel(sandboxes, parallel.atOnce, async (sandbox) => {
-      deletes.push(await timed(() => subject.callBeside('DEL', sandbox)));
-    });
+    deleting += await timed(() =>
+      inParallel(sandboxes, parallel.atOnce, async (sandbox) => {
+        deletes.push(await timed(() => subject.callBeside('DEL', sandbox)));
+      }),
+    );
   }
-  return { addsPerSecond: (adds.length / adding) * 1000, add: summarise(adds), delete: summarise(deletes) };
+  return {
+    addsPerSecond: (adds.length / adding) * 1000,
+    deletesPerSecond: (deletes.length / deleting) * 1000,
+    add: summarise(adds),
+    delete: summarise(deletes),
+  };
 }
 
-/** Memory before, after a tenth, and after all: what is only warm by then does not count as growth. */
+/** Memory before and after: the daemon is warm by then, so that what is left is growth. */
 async function soak(subject: Subject, daemon: DaemonProcess): Promise<{ before: number; after: number }> {
   const addAndDelete = async (sandbox: Sandbox): Promise<void> => {
     await subject.callBeside('ADD', sandbox);

@@ -2,6 +2,7 @@ import type { Summary } from './statistics.ts';
 
 interface Rate {
   readonly addsPerSecond: number;
+  readonly deletesPerSecond: number;
   readonly add: Summary;
   readonly delete: Summary;
 }
@@ -64,9 +65,11 @@ export function render({ machine, oneAtATime, parallel, memory, targets }: Repor
     row('     Plexus, through shim and daemon', del.plexus, `${ratio(del.go.p50, del.plexus.p50)} times faster`),
     row('     of which: the bare netlink call', del.bare),
     '',
-    `${parallel.sandboxes} sandboxes, ${parallel.atOnce} at a time, ${parallel.rounds} times            ADD/s   p50 ms   p99 ms`,
-    rateRow('the Go plugins, executed', go),
-    `${rateRow('Plexus, through shim and daemon', plexus)}   ${ratio(plexus.addsPerSecond, go.addsPerSecond)} times as many`,
+    `${parallel.sandboxes} sandboxes, ${parallel.atOnce} at a time, ${parallel.rounds} times      per second   p50 ms   p99 ms`,
+    rateRow('ADD  the Go plugins, executed', go.addsPerSecond, go.add),
+    rateRow('     Plexus, through shim and daemon', plexus.addsPerSecond, plexus.add, go.addsPerSecond),
+    rateRow('DEL  the Go plugins, executed', go.deletesPerSecond, go.delete),
+    rateRow('     Plexus, through shim and daemon', plexus.deletesPerSecond, plexus.delete, go.deletesPerSecond),
     '',
     `the daemon's memory (RSS): ${memory.idle.toFixed(1)} MB idle; ` +
       `${memory.before.toFixed(1)} MB before and ${memory.after.toFixed(1)} MB after ${memory.rounds} ADD and DEL`,
@@ -83,8 +86,9 @@ function row(what: string, { p50, p99 }: Summary, remark = ''): string {
   return `  ${what.padEnd(44)}${figure(p50)}${figure(p99)}   ${remark}`.trimEnd();
 }
 
-function rateRow(what: string, { addsPerSecond, add }: Rate): string {
-  return `  ${what.padEnd(36)}${addsPerSecond.toFixed(0).padStart(8)}${figure(add.p50)}${figure(add.p99)}`;
+function rateRow(what: string, perSecond: number, { p50, p99 }: Summary, theirs?: number): string {
+  const remark = theirs === undefined ? '' : `   ${ratio(perSecond, theirs)} times as many`;
+  return `  ${what.padEnd(37)}${perSecond.toFixed(0).padStart(7)}${figure(p50)}${figure(p99)}${remark}`;
 }
 
 const figure = (value: number): string => value.toFixed(2).padStart(9);
