@@ -13,11 +13,23 @@ export interface Rule {
   /** What the kernel calls it in its chain. */
   readonly handle: number;
   readonly comment: string | undefined;
+  /** The name of the interface that it is about: `iifname "veth0"`. */
+  readonly input: string | undefined;
+  /** The chain that it leads to. */
+  readonly target: string | undefined;
 }
 
-const ruleset = z.object({
-  nftables: z.array(z.object({ rule: z.object({ handle: z.int(), comment: z.string().optional() }).optional() })),
-});
+/** Of a rule's parts, those that are of use here; of others, nothing is known. */
+const part = z
+  .object({
+    match: z.object({ left: z.object({ meta: z.object({ key: z.literal('iifname') }) }), right: z.string() }),
+    jump: z.object({ target: z.string() }),
+  })
+  .partial()
+  .catch({});
+
+const rule = z.object({ handle: z.int(), comment: z.string().optional(), expr: z.array(part).default([]) });
+const ruleset = z.object({ nftables: z.array(z.object({ rule: rule.optional() })) });
 
 /**
  * The rules of a chain; none where there is no such chain.
@@ -27,8 +39,11 @@ const ruleset = z.object({
 export async function listChain({ family, table, name }: Chain): Promise<readonly Rule[]> {
   try {
     const json = await runCommand('nft', ['--json', '--handle', 'list', 'chain', family, table, name]);
-    return ruleset.parse(JSON.parse(json)).nftables.flatMap(({ rule }) => {
-      return rule === undefined ? [] : [{ handle: rule.handle, comment: rule.comment }];
+    return ruleset.parse(JSON.parse(json)).nftables.flatMap(({ rule }): Rule[] => {
+      if (rule === undefined) return [];
+      const { handle, comment, expr } = rule;
+      const input = expr.find(({ match }) => match !== undefined)?.match?.right;
+      return [{ handle, comment, input, target: expr.find(({ jump }) => jump !== undefined)?.jump?.target }];
     });
   } catch (error) {
     if (error instanceof CommandError && error.stderr.includes('No such file or directory')) return [];

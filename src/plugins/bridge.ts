@@ -13,7 +13,7 @@ import { ensureBridge, type NodeBridge } from './bridge/node-bridge.ts';
 import { ensureGateway } from './bridge/node-gateway.ts';
 import { joinBridge, waitForPort } from './bridge/port.ts';
 import { Shares } from './bridge/share.ts';
-import { addSpoofCheck, removeSpoofCheck } from './bridge/spoof-check.ts';
+import { addSpoofCheck, gcSpoofChecks, removeSpoofCheck } from './bridge/spoof-check.ts';
 import { Container, configureInterface } from './container-interface.ts';
 import { makeWithAddresses } from './create-link.ts';
 import { enableForwarding } from './forwarding.ts';
@@ -97,6 +97,8 @@ export const bridge: Plugin = {
   status: statusIpam,
 
   async gc(call) {
+    using node = Rtnetlink.open();
+    await gcSpoofChecks(node);
     await gcMasquerade(call);
     await gcIpam(call);
   },

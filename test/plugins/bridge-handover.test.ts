@@ -64,3 +64,15 @@ for (const ipMasqBackend of ['iptables', 'nftables']) {
     });
   }
 }
+
+test('rules of a check that the original has made twice are removed together', async () => {
+  await using pod = await testNamespace();
+  const network = config('bridge', { bridge: 'br0', macspoofchk: true });
+  const place = { ...attachment(pod.path), path };
+  await executed.add(network, place);
+  await ip(pod.path, 'link', 'del', 'net1');
+  await executed.add(network, place);
+  assert.equal((await listChain({ family: 'bridge', table: 'nat', name: 'PREROUTING' })).length, 2);
+  await runner.delete(network, place);
+  assert.deepEqual(await rules(), []);
+});

@@ -168,6 +168,20 @@ describe('rules of the spoof check', () => {
     assert.equal((await ruleset()).length, others);
   });
 
+  test('are gone after a GC where their port is, and others stay', async () => {
+    await using one = await testNamespace();
+    await using two = await testNamespace();
+    const checked = network({ macspoofchk: true });
+    await using _kept = await added(checked, attachment(one.path));
+    const before = await ruleset();
+    const lost = attachment(two.path, { containerId: 'c'.repeat(200) });
+    await runner.add(checked, lost);
+    await ip(two.path, 'link', 'del', 'net1');
+    assert.notDeepEqual(await ruleset(), before);
+    await runner.gc({ ...checked, 'cni.dev/valid-attachments': [{ containerID: 'c1', ifname: 'net1' }] }, []);
+    assert.deepEqual(await ruleset(), before);
+  });
+
   test('take any name of an interface and the longest of containers', async () => {
     await using pod = await testNamespace();
     const checked = network({ macspoofchk: true });

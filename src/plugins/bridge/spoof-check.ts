@@ -1,8 +1,9 @@
 import { CniError, ErrorCode } from '../../cni/error.ts';
 import type { PluginCall } from '../../cni/plugin.ts';
 import { CommandError } from '../../linux/command.ts';
-import type { Link } from '../../linux/link.ts';
+import { type Link, links } from '../../linux/link.ts';
 import { applyCommands, type Chain, lacksNftables, listChain, type Rule } from '../../linux/nftables.ts';
+import type { Rtnetlink } from '../../linux/rtnetlink.ts';
 import { digest } from '../masquerade/identity.ts';
 
 /*
@@ -15,6 +16,9 @@ const base: Chain = { ...table, name: 'PREROUTING' };
 
 /** NFTNL_UDATA_COMMENT_MAXLEN of libnftnl. */
 const maxCommentLength = 128;
+
+/** Rules removed by one run of nft: an argument of a program is at most 128 KB long (MAX_ARG_STRLEN). */
+const mostAtOnce = 50;
 
 interface Names {
   readonly byInterface: string;
@@ -70,24 +74,47 @@ export async function addSpoofCheck(call: PluginCall, { name }: Pick<Link, 'name
 }
 
 /** Removes an attachment's rules and chains; those of all attachments come from one table, which stays. */
-export async function removeSpoofCheck(call: PluginCall): Promise<void> {
-  const { byInterface, byMac, comment } = namesOf(call);
+export function removeSpoofCheck(call: PluginCall): Promise<void> {
+  const { comment } = namesOf(call);
+  return removeChecks(() => ownRules(comment));
+}
+
+/** Removes the rules of ports that are gone: a rule does not say of which network its container was. */
+export function gcSpoofChecks(node: Rtnetlink): Promise<void> {
+  return removeChecks(async () => {
+    const rules = await listChain(base);
+    const [all] = await node.run(links.list());
+    const names = new Set(all.map(({ name }) => name));
+    return rules.filter(({ comment, input }) => {
+      return comment?.startsWith('macspoofchk-') === true && input !== undefined && !names.has(input);
+    });
+  });
+}
+
+async function removeChecks(find: () => Promise<readonly Rule[]>): Promise<void> {
   try {
-    const rules = await ownRules(comment);
-    if (rules.length === 0) return;
-    await applyCommands([
-      ...rules.map(deletion),
-      // A chain that is made where it is missing can be deleted without a look.
-      ...[byInterface, byMac].flatMap((chain) => [
-        { add: { chain: { ...table, name: chain } } },
-        { flush: { chain: { ...table, name: chain } } },
-        { delete: { chain: { ...table, name: chain } } },
-      ]),
-    ]);
+    const rules = await find();
+    for (let i = 0; i < rules.length; i += mostAtOnce) {
+      await applyCommands(removal(rules.slice(i, i + mostAtOnce)));
+    }
   } catch (error) {
     // What a node has no program for has left no rules there.
     if (!lacksNftables(error)) throw error;
   }
+}
+
+/** Of rules and the chains that they lead to. One that is made where it is missing can be deleted without a look. */
+function removal(rules: readonly Rule[]): readonly object[] {
+  const targets = new Set(rules.flatMap(({ target }) => target ?? []));
+  const chains = [...targets].flatMap((name) => [name, `${name}-mac`]);
+  return [
+    ...rules.map(deletion),
+    ...chains.flatMap((name) => [
+      { add: { chain: { ...table, name } } },
+      { flush: { chain: { ...table, name } } },
+      { delete: { chain: { ...table, name } } },
+    ]),
+  ];
 }
 
 /** All of it is made at once: where there is no rule that leads to the chains, there are none. */
