@@ -5,7 +5,7 @@ import { test } from 'node:test';
 import { z } from 'zod';
 import { settingsSchema } from '../src/attach/settings.ts';
 import { ErrorCode } from '../src/cni/error.ts';
-import { daemonSchema } from '../src/daemon/config.ts';
+import { daemonSchema, idleReasons } from '../src/daemon/config.ts';
 import { Metrics } from '../src/daemon/metrics.ts';
 import { builtinPlugins } from '../src/plugins/builtin.ts';
 
@@ -87,6 +87,11 @@ test('every configuration key is in the tables with its default, and nothing els
   const [, daemon = '', attachments = ''] = read('docs/run-the-daemon.md').split(/^\| key \| default \|.*$/m);
   assert.deepEqual(keysOf(daemon), defaultsOf(daemonSchema));
   assert.deepEqual(keysOf(attachments), defaultsOf(settingsSchema));
+});
+
+test('every key that changes nothing is in the table of those', () => {
+  const [, idle = ''] = read('docs/run-the-daemon.md').split(/^\| key \| why it changes nothing \|.*$/m);
+  assert.deepEqual(keysOf(idle), idleReasons);
 });
 
 /** The first two columns of a table. */

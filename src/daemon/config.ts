@@ -2,11 +2,20 @@ import { readFile } from 'node:fs/promises';
 import { hostname } from 'node:os';
 import { join } from 'node:path';
 import { z } from 'zod';
+import { settingsSchema } from '../attach/settings.ts';
 import { isJsonObject, type JsonObject } from '../cni/json.ts';
 import { parseJson } from '../cni/parse-json.ts';
-import { parseWith } from '../cni/schema.ts';
+import { matchKeys, parseWith } from '../cni/schema.ts';
+import type { Logger } from './log.ts';
 
 const path = z.string('expected a path').startsWith('/', 'expected an absolute path');
+
+/** Empty text is as good as none, as in Go. */
+const pathOrNone = z
+  .string('expected a path')
+  .regex(/^(\/|$)/, 'expected an absolute path')
+  .transform((text) => text || undefined)
+  .optional();
 
 /** The daemon's own keys. Those of Multus' daemon-config.json keep their names and meaning. */
 export const daemonSchema = z.looseObject({
@@ -15,7 +24,7 @@ export const daemonSchema = z.looseObject({
   /** What must outlive a restart: the journal. */
   stateDir: path.default('/var/lib/plexus'),
   /** A kubeconfig file. Absent: the service account of the daemon's pod. */
-  kubeconfig: path.optional(),
+  kubeconfig: pathOrNone,
   /** false: there is no cluster; pods get the default network only. For trying out plugins. */
   cluster: z.boolean().default(true),
   nodeName: z.string().min(1).optional(),
@@ -24,9 +33,13 @@ export const daemonSchema = z.looseObject({
   /** Port of /healthz, /readyz and /metrics on 127.0.0.1; 0 lets the kernel choose. */
   metricsPort: z.int().min(0).max(65535).default(9091),
   logLevel: z
-    .enum(['debug', 'verbose', 'info', 'warn', 'error', 'panic'], {
-      error: 'expected debug, verbose, info, warn, error or panic',
-    })
+    .string('expected the name of a level')
+    .toLowerCase()
+    .pipe(
+      z.enum(['debug', 'verbose', 'info', 'warn', 'error', 'panic'], {
+        error: 'expected debug, verbose, info, warn, error or panic',
+      }),
+    )
     .default('info'),
   /** Types of built-in plugins that are to be executed from the CNI directories all the same. */
   executedPlugins: z.array(z.string()).default([]),
@@ -34,11 +47,78 @@ export const daemonSchema = z.looseObject({
   binDir: z.string().default('/opt/cni/bin'),
 });
 
+const text = z.string('expected text');
+const flag = z.boolean();
+
+/** Multus' keys that are taken as they are and change nothing. */
+const idleSchema = z.looseObject({
+  type: text.optional(),
+  capabilities: z.record(text, flag).optional(),
+  cniDir: pathOrNone,
+  enablePprof: flag.optional(),
+  perNodeCertificate: z
+    .looseObject({
+      enabled: flag.optional(),
+      bootstrapKubeconfig: text.optional(),
+      certDir: text.optional(),
+      certDuration: text.optional(),
+    })
+    .optional(),
+  chrootDir: pathOrNone,
+  daemonSocketDir: pathOrNone,
+  connectionLimit: z.int().min(0).optional(),
+  logFile: pathOrNone,
+  logToStderr: flag.optional(),
+  logOptions: z
+    .looseObject({
+      maxAge: z.int().min(0).optional(),
+      maxSize: z.int().min(0).optional(),
+      maxBackups: z.int().min(0).optional(),
+      compress: flag.optional(),
+    })
+    .optional(),
+  multusConfigFile: text.optional(),
+  multusAutoconfigDir: pathOrNone,
+  multusMasterCNI: text.optional(),
+  forceCNIVersion: flag.optional(),
+  overrideNetworkName: flag.optional(),
+});
+
+/** Why they change nothing. */
+export const idleReasons: Readonly<Record<keyof typeof idleSchema.shape, string>> = {
+  type: 'it is the name that the runtime calls',
+  capabilities: 'those of the default network count',
+  cniDir: 'what was attached is in stateDir',
+  enablePprof: 'there is no pprof in Node',
+  perNodeCertificate: 'the kubeconfig or the service account is used as it is',
+  chrootDir: 'plugins are executed in the root of the daemon',
+  daemonSocketDir: 'the shim reads it',
+  connectionLimit: 'the limit is 1000',
+  logFile: 'the log goes to standard error',
+  logToStderr: 'the log goes to standard error',
+  logOptions: 'the log goes to standard error',
+  multusConfigFile: 'the CNI configuration is not written',
+  multusAutoconfigDir: 'the CNI configuration is not written',
+  multusMasterCNI: 'the CNI configuration is not written',
+  forceCNIVersion: 'the CNI configuration is not written',
+  overrideNetworkName: 'the CNI configuration is not written',
+};
+
+/** Every key that somebody here knows. The runtime's configuration may have what this one lacks. */
+const fileSchema = z.looseObject({
+  ...settingsSchema.shape,
+  clusterNetwork: settingsSchema.shape.clusterNetwork.optional(),
+  ...daemonSchema.shape,
+  ...idleSchema.shape,
+});
+
 export interface DaemonConfig extends z.infer<typeof daemonSchema> {
   readonly nodeName: string;
   readonly socket: string;
   /** Every key as it was given: it overlays the configuration that the runtime sends. */
   readonly overlay: JsonObject;
+  /** Where the keys come from, for messages. */
+  readonly source: string;
 }
 
 /**
@@ -46,18 +126,31 @@ export interface DaemonConfig extends z.infer<typeof daemonSchema> {
  *
  * @param file A JSON file; undefined for the defaults.
  * @param overrides Keys that the command line gives; they win.
- * @throws {CniError} naming the file, the key and what was expected.
+ * @throws {CniError} naming the file, the path of each wrong key in it and what was expected.
  */
 export async function readDaemonConfig(file: string | undefined, overrides: JsonObject = {}): Promise<DaemonConfig> {
   const source = file ?? 'the command line';
-  const written = file === undefined ? {} : parseJson(await readFile(file, 'utf8'), source);
+  const written = file === undefined ? {} : matchKeys(fileSchema, parseJson(await readFile(file, 'utf8'), source));
   if (!isJsonObject(written)) throw new Error(`${source}: expected a JSON object`);
   const overlay = { ...written, ...overrides };
+  parseWith(fileSchema, overlay, source);
   const parsed = parseWith(daemonSchema, overlay, source);
   return {
     ...parsed,
     nodeName: parsed.nodeName ?? process.env['MULTUS_NODE_NAME'] ?? process.env['NODE_NAME'] ?? hostname(),
     socket: join(parsed.socketDir, 'plexus.sock'),
     overlay,
+    source,
   };
+}
+
+/** Tells what the configuration says in vain: most likely a key is misspelt, or of another program. */
+export function reportUnused({ overlay, source }: DaemonConfig, log: Logger): void {
+  const keys = Object.keys(overlay);
+  const unknown = keys.filter((key) => !Object.hasOwn(fileSchema.shape, key));
+  if (unknown.length > 0) log.warn({ file: source, keys: unknown }, 'nobody knows these keys of the configuration');
+  const idle = Object.entries(idleReasons).filter(([key]) => keys.includes(key));
+  if (idle.length > 0) {
+    log.info({ file: source, keys: Object.fromEntries(idle) }, 'these keys of the configuration change nothing');
+  }
 }

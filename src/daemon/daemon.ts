@@ -9,7 +9,7 @@ import { Access } from '../kubernetes/access.ts';
 import { Cluster } from '../kubernetes/cluster.ts';
 import { builtinPlugins } from '../plugins/builtin.ts';
 import { callAnswerer } from './calls.ts';
-import type { DaemonConfig } from './config.ts';
+import { type DaemonConfig, reportUnused } from './config.ts';
 import { serveHealth } from './http.ts';
 import { lockFile } from './lock.ts';
 import { createLog, type Logger } from './log.ts';
@@ -52,6 +52,7 @@ export interface Daemon {
 export async function startDaemon(config: DaemonConfig, options: DaemonOptions = {}): Promise<Daemon> {
   const { log = createLog(config.logLevel), plugins = builtinPlugins, stopMs = 25_000 } = options;
   const access = config.cluster ? clusterAccess(config) : undefined;
+  reportUnused(config, log);
   await using starting = new AsyncDisposableStack();
 
   await mkdir(config.stateDir, { recursive: true, mode: 0o700 });

@@ -3,8 +3,9 @@ import { writeFile } from 'node:fs/promises';
 import { hostname } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import { readDaemonConfig } from '../../src/daemon/config.ts';
+import { readDaemonConfig, reportUnused } from '../../src/daemon/config.ts';
 import { testDirectory } from '../support/directory.ts';
+import { keptLog } from './log.ts';
 
 test('without a file all has its default', async () => {
   const { nodeName, ...config } = await readDaemonConfig(undefined);
@@ -20,6 +21,7 @@ test('without a file all has its default', async () => {
     executedPlugins: [],
     binDir: '/opt/cni/bin',
     overlay: {},
+    source: 'the command line',
   });
 });
 
@@ -52,6 +54,16 @@ const wrong: readonly [string, string, string | RegExp][] = [
     'logLevel: expected debug, verbose, info, warn, error or panic, found "loud"',
   ],
   ['text for a flag', '{"cluster":"yes"}', 'cluster: expected true or false, found "yes"'],
+  [
+    'a wrong key of what only attachments read',
+    '{"cniConfigDir":["/etc/cni/net.d"]}',
+    'cniConfigDir: expected a string, found ["/etc/cni/net.d"]',
+  ],
+  [
+    'a wrong key within a key of Multus',
+    '{"perNodeCertificate":{"enabled":"yes"}}',
+    'perNodeCertificate.enabled: expected true or false, found "yes"',
+  ],
   ['a list', '[]', 'expected a JSON object'],
   ['malformed JSON', '{"a":}', /line 1, column 6/],
 ];
@@ -71,4 +83,60 @@ for (const [name, text, message] of wrong) {
 
 test('a file that is not there is an error that names it', async () => {
   await assert.rejects(readDaemonConfig('/nowhere/daemon.json'), /\/nowhere\/daemon\.json/);
+});
+
+/** Daemon configurations as they are shipped: AWS' ConfigMap, and that of Multus' own thick manifest. */
+const shipped: Readonly<Record<string, string>> = {
+  'AWS for Multus 4.1.4': `{"chrootDir":"/hostroot","confDir":"/host/etc/cni/net.d","logFile":"/var/log/multus.log","logLevel":"verbose",
+    "socketDir":"/host/run/multus/","cniVersion":"0.3.1","logToStderr":true,"cniConfigDir":"/host/etc/cni/net.d",
+    "multusConfigFile":"auto","multusAutoconfigDir":"/host/etc/cni/net.d","multusMasterCNI":"10-aws.conflist"}`,
+  'Multus 4.3': `{"chrootDir":"/hostroot","cniVersion":"0.3.1","logLevel":"verbose","logToStderr":true,
+    "cniConfigDir":"/host/etc/cni/net.d","multusAutoconfigDir":"/host/etc/cni/net.d","multusConfigFile":"auto",
+    "socketDir":"/host/run/multus/"}`,
+};
+for (const [whose, text] of Object.entries(shipped)) {
+  test(`the daemon-config.json of ${whose} is read as it is`, async () => {
+    await using directory = await testDirectory();
+    const file = join(directory.path, 'daemon-config.json');
+    await writeFile(file, text);
+    const config = await readDaemonConfig(file);
+    assert.equal(config.socket, '/host/run/multus/plexus.sock');
+    assert.equal(config.logLevel, 'verbose');
+    assert.deepEqual(config.overlay, JSON.parse(text));
+    const { log, lines } = keptLog();
+    reportUnused(config, log);
+    assert.deepEqual(
+      lines.filter(({ level }) => level !== 30),
+      [],
+    );
+  });
+}
+
+test('keys match without regard to case, and null is as good as nothing, as in Go', async () => {
+  await using directory = await testDirectory();
+  const file = join(directory.path, 'daemon-config.json');
+  await writeFile(file, '{"SOCKETDIR":"/run/multus","loglevel":"DEBUG","clusterNetwork":null,"kubeconfig":""}');
+  const { socketDir, logLevel, kubeconfig, overlay } = await readDaemonConfig(file);
+  assert.deepEqual(
+    { socketDir, logLevel, kubeconfig },
+    { socketDir: '/run/multus', logLevel: 'debug', kubeconfig: undefined },
+  );
+  assert.deepEqual(overlay, { socketDir: '/run/multus', logLevel: 'DEBUG', kubeconfig: '' });
+});
+
+test('keys that nobody knows are named in one warning, keys that change nothing in one line', async () => {
+  await using directory = await testDirectory();
+  const file = join(directory.path, 'daemon-config.json');
+  await writeFile(file, '{"sockteDir":"/run/multus","color":"blue","enablePprof":true,"cniDir":"/var/lib/cni/multus"}');
+  const { log, lines } = keptLog();
+  reportUnused(await readDaemonConfig(file), log);
+  assert.deepEqual(lines, [
+    { level: 40, file, keys: ['sockteDir', 'color'], msg: 'nobody knows these keys of the configuration' },
+    {
+      level: 30,
+      file,
+      keys: { cniDir: 'what was attached is in stateDir', enablePprof: 'there is no pprof in Node' },
+      msg: 'these keys of the configuration change nothing',
+    },
+  ]);
 });
