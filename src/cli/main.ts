@@ -3,6 +3,7 @@ import manifest from '../../package.json' with { type: 'json' };
 import { daemonCommand } from './daemon.ts';
 import { doctorCommand } from './doctor.ts';
 import { runCommand } from './run.ts';
+import { statusCommand } from './status.ts';
 
 /* What a command needs beyond its options is loaded when it is called: the daemon stays small, and the others quick. */
 
@@ -13,6 +14,7 @@ const program = new Command('plexus')
   .addCommand(daemonCommand())
   .addCommand(doctorCommand())
   .addCommand(runCommand())
+  .addCommand(statusCommand())
   .addCommand(
     new Command('version')
       .description('print the version')

@@ -1,4 +1,4 @@
-import { type Command, InvalidArgumentError } from 'commander';
+import { type Command, InvalidArgumentError, Option } from 'commander';
 import type { JsonObject } from '../cni/json.ts';
 
 /** Options of commands that need to know how the daemon is configured. */
@@ -29,4 +29,20 @@ export function overridesOf({ config: _, cluster, ...given }: DaemonOptions): Js
 export function parsePort(text: string): number {
   if (/^\d{1,5}$/.test(text)) return Number(text);
   throw new InvalidArgumentError('expected a number.');
+}
+
+const formats = ['json', 'yaml', 'wide'] as const;
+
+/** How an answer is printed: as a document for programs, or with all columns; as a table for people where it is absent. */
+export type Format = (typeof formats)[number] | undefined;
+
+export interface OutputOptions {
+  readonly output?: Format;
+}
+
+/** Adds `-o`, as kubectl has it. */
+export function withOutput(command: Command): Command {
+  return command.addOption(
+    new Option('-o, --output <format>', 'json or yaml, whose fields stay what they are; or wide').choices(formats),
+  );
 }

@@ -54,6 +54,15 @@ export class Journal {
   }
 
   /**
+   * A journal to read in: nothing is made and nothing removed, and a daemon may have it open.
+   *
+   * @param directory What is not there has no entries to list: that is an error of {@link list}, ENOENT.
+   */
+  static look(directory: string): Journal {
+    return new Journal(directory);
+  }
+
+  /**
    * Writes a plan. Once this resolves, a crash at any later moment leaves a plan that DEL can work from.
    *
    * @throws {Error} EEXIST when there is an entry, for what that one holds must be released first; whatever else the disk

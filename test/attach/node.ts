@@ -28,6 +28,8 @@ export interface Faults {
 
 /** Everything of a node that attaching needs, with one pod in it. */
 export interface Node extends AsyncDisposable {
+  /** Holds the journal, as a daemon's stateDir does. */
+  readonly directory: string;
   readonly api: Playground['api'];
   readonly cluster: Playground['cluster'];
   readonly journal: Journal;
@@ -99,6 +101,7 @@ export async function startNode(options: (ipam: JsonObject) => NodeOptions): Pro
   const settings = parseSettings({ clusterNetwork: defaultFile, confDir: directory }, 'the test');
   const podOfSandbox = await cluster.pod('default', 'app');
   return {
+    directory,
     api,
     cluster,
     journal,

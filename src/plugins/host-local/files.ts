@@ -146,7 +146,7 @@ export class ReservationFiles {
 }
 
 /** The address that a file of this name reserves. A name that the Go plugin would write otherwise reserves none. */
-function reservedBy(name: string): IP | undefined {
+export function reservedBy(name: string): IP | undefined {
   try {
     const ip = parseIP(name);
     return formatIP(ip) === name ? ip : undefined;

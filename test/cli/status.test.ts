@@ -1,0 +1,211 @@
+import assert from 'node:assert/strict';
+import { readdir, readFile, unlink, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { describe, test } from 'node:test';
+import { parse } from 'yaml';
+import { z } from 'zod';
+import { links } from '../../src/linux/link.ts';
+import { Rtnetlink } from '../../src/linux/rtnetlink.ts';
+import { type Node, startNode } from '../attach/node.ts';
+import { ip } from '../plugins/support.ts';
+import { testDirectory } from '../support/directory.ts';
+import { run } from './plexus.ts';
+
+const timeout = 60_000;
+
+/** A pod with eth0 and net1, both macvlan with addresses of host-local, on a master that is there. */
+async function attachedNode(): Promise<Node> {
+  const node = await startNode((ipam) => ({
+    networks: 'blue',
+    definitions: {
+      blue: {
+        cniVersion: '1.0.0',
+        type: 'macvlan',
+        master: 'blue0',
+        linkInContainer: true,
+        ipam: { ...ipam, subnet: '10.50.0.0/24', rangeStart: '10.50.0.7' },
+      },
+    },
+    defaultNetwork: {
+      cniVersion: '1.1.0',
+      name: 'cluster-net',
+      type: 'macvlan',
+      master: 'blue0',
+      linkInContainer: true,
+      ipam: { ...ipam, subnet: '10.244.0.0/24' },
+    },
+  }));
+  using netlink = Rtnetlink.open(node.sandbox.namespace);
+  await netlink.run(links.create({ name: 'blue0', kind: { type: 'bridge' }, up: true }));
+  await node.add();
+  return node;
+}
+
+const status = (node: Node, ...args: readonly string[]) => run(['status', '--state-dir', node.directory, ...args]);
+
+/** What must not change; the timers of the bridge do. */
+async function everything(node: Node): Promise<string[]> {
+  const state = JSON.stringify(await node.state()).replaceAll(/"\w+_timer":[\d.]+/g, '');
+  return [state, ...(await readdir(node.directory, { recursive: true }))];
+}
+
+/** The remarks below the table. */
+const remarks = (stdout: string): string[] =>
+  stdout.split('\n').flatMap((line) => /^DIFFERS {2}(.*)$/.exec(line)?.[1] ?? []);
+
+async function macOf(node: Node, name: string): Promise<string> {
+  using netlink = Rtnetlink.open(node.sandbox.namespace);
+  const [{ mac }] = await netlink.run(links.get({ name }));
+  return mac;
+}
+
+describe('plexus status', { timeout }, () => {
+  test('tells what is attached where all is as the journal has it, and changes nothing', async () => {
+    await using node = await attachedNode();
+    const before = await everything(node);
+    const all = await status(node);
+    assert.equal(all.status, 0, all.stdout + all.stderr);
+    assert.deepEqual(all.stdout.split('\n'), [
+      'POD           INTERFACE   NETWORK        MAC                 ADDRESSES       STATE',
+      `default/app   eth0        cluster-net    ${await macOf(node, 'eth0')}   10.244.0.2/24   ok`,
+      `default/app   net1        default/blue   ${await macOf(node, 'net1')}   10.50.0.7/24    ok`,
+      '',
+    ]);
+    for (const wanted of ['default/app', 'sandbox-1', 'sand']) {
+      assert.equal((await status(node, wanted)).stdout, all.stdout, wanted);
+    }
+    const wide = await status(node, '-o', 'wide');
+    assert.match(
+      wide.stdout,
+      /STATE {3}PLUGINS {3}MTU +SINCE +CONTAINER {3}NAMESPACE\n.* ok +macvlan {3}1500 {3}.*Z {3}sandbox-1 {3}\/run\/netns\//,
+    );
+    assert.deepEqual(await everything(node), before);
+  });
+
+  test('prints a document whose fields can be relied on', async () => {
+    await using node = await attachedNode();
+    const json = JSON.parse((await status(node, 'default/app', '-o', 'json')).stdout);
+    const mac = await macOf(node, 'net1');
+    const [, second] = z.object({ items: z.array(z.looseObject({ plannedAt: z.iso.datetime() })) }).parse(json).items;
+    assert.deepEqual(second, {
+      pod: 'default/app',
+      containerId: 'sandbox-1',
+      netns: node.sandbox.path,
+      plannedAt: second?.plannedAt,
+      interface: 'net1',
+      network: 'default/blue',
+      default: false,
+      plugins: ['macvlan'],
+      wanted: { mac, addresses: ['10.50.0.7/24'] },
+      found: { mac, mtu: 1500, up: true, addresses: ['10.50.0.7/24'] },
+      differences: [],
+    });
+    assert.deepEqual(
+      { ...json, items: [] },
+      { apiVersion: 'plexus/v1', kind: 'AttachmentList', items: [], unreadable: [] },
+    );
+    assert.deepEqual(parse((await status(node, '-o', 'yaml')).stdout), json);
+  });
+
+  const changes: readonly [name: string, change: (node: Node) => Promise<unknown>, expected: readonly RegExp[]][] = [
+    [
+      'an interface that is gone',
+      (node) => ip(node.sandbox.path, 'link', 'delete', 'net1'),
+      [/^default\/app net1: the interface is not there$/],
+    ],
+    [
+      'an interface that is down',
+      (node) => ip(node.sandbox.path, 'link', 'set', 'net1', 'down'),
+      [/^default\/app net1: it is down$/],
+    ],
+    [
+      'another MAC address',
+      (node) => ip(node.sandbox.path, 'link', 'set', 'net1', 'address', '02:00:00:00:00:01'),
+      [/^default\/app net1: its MAC address is 02:00:00:00:00:01, it was given ([0-9a-f]{2}:){5}[0-9a-f]{2}$/],
+    ],
+    [
+      'an address that is gone, by its prefix as well',
+      async (node) => {
+        await ip(node.sandbox.path, 'address', 'add', '10.50.0.7/25', 'dev', 'net1');
+        await ip(node.sandbox.path, 'address', 'delete', '10.50.0.7/24', 'dev', 'net1');
+      },
+      [/^default\/app net1: address 10\.50\.0\.7\/24 is not on it$/],
+    ],
+    [
+      'a reservation that is gone, and one that is somebody else’s',
+      async (node) => {
+        await unlink(join(node.directory, 'networks/blue/10.50.0.7'));
+        await writeFile(join(node.directory, 'networks/cluster-net/10.244.0.2'), 'other\r\neth0');
+      },
+      [
+        /^default\/app eth0: address 10\.244\.0\.2 is reserved for container other, interface eth0 in .*\/cluster-net$/,
+        /^default\/app net1: address 10\.50\.0\.7 is reserved for nobody in .*\/blue$/,
+      ],
+    ],
+    [
+      'a namespace that is gone',
+      async (node) => node.sandbox[Symbol.asyncDispose](),
+      [/^default\/app eth0: its namespace \S+ is gone$/, /^default\/app net1: its namespace \S+ is gone$/],
+    ],
+    [
+      'an ADD and a DEL that never ended',
+      async (node) => {
+        const file = join(node.directory, 'journal/sandbox-1:eth0');
+        const lines = (await readFile(file, 'utf8')).split('\n').filter((line) => !line.includes('"complete"'));
+        await writeFile(file, lines.join('\n'));
+        const [plan = ''] = lines;
+        const deleted = lines.join('\n').replaceAll('sandbox-1', 'sandbox-2');
+        await writeFile(
+          join(node.directory, 'journal/sandbox-2:eth0'),
+          `${deleted}{"step":"deleted","ifName":"net1"}\n`,
+        );
+        await writeFile(join(node.directory, 'networks/cluster-net/10.244.0.2'), 'sandbox-1\r\neth0');
+        assert.match(plan, /"plannedAt"/);
+      },
+      [
+        /^default\/app eth0: its ADD has not ended: /,
+        /^default\/app net1: its ADD has not ended: /,
+        /^default\/app eth0: its DEL has not ended: this is still held$/,
+        /^default\/app eth0: address 10\.244\.0\.2 is reserved for container sandbox-1, interface eth0 in /,
+      ],
+    ],
+    [
+      'an entry that cannot be read, by its path',
+      (node) => writeFile(join(node.directory, 'journal/sandbox-9:eth0'), 'x\n'),
+      [/^journal entry \S+\/journal\/sandbox-9:eth0 cannot be read: line 1 is no JSON; release by hand/],
+    ],
+  ];
+  for (const [name, change, expected] of changes) {
+    test(`sees ${name}`, async () => {
+      await using node = await attachedNode();
+      await change(node);
+      const { status: exit, stdout, stderr } = await status(node);
+      assert.equal(exit, 1, stdout + stderr);
+      const found = remarks(stdout);
+      assert.equal(found.length, expected.length, stdout);
+      for (const [index, pattern] of expected.entries()) assert.match(found[index] ?? '', pattern);
+    });
+  }
+
+  test('says so where nothing is attached, where nothing was ever, and what it was asked for', async () => {
+    await using directory = await testDirectory();
+    const at = ['status', '--state-dir', directory.path];
+    const never = await run(at);
+    assert.equal(never.status, 1);
+    assert.equal(
+      never.stderr,
+      `plexus: ${directory.path}/journal is not there: no daemon had this --state-dir on this node\n`,
+    );
+    assert.deepEqual(await readdir(directory.path), []);
+    await using node = await attachedNode();
+    const unknown = await status(node, 'default/other');
+    assert.equal(unknown.status, 1);
+    assert.equal(
+      unknown.stderr,
+      `plexus: nothing is attached on this node for default/other, by the journal in ${node.directory}\n`,
+    );
+    await node.remove();
+    const nothing = await status(node);
+    assert.deepEqual([nothing.status, nothing.stdout], [0, 'Nothing is attached.\n']);
+  });
+});
