@@ -16,10 +16,14 @@ import { TwinPool, type Twins } from './twins.ts';
 const settleTimeout = 5_000;
 const settleInterval = 100;
 
-/** A test for each case. */
-export function testParity(cases: readonly ParityCase[]): void {
+/**
+ * A test for each case.
+ *
+ * @param concurrency How many at once. Each pair of nodes begins with the start of a process.
+ */
+export function testParity(cases: readonly ParityCase[], concurrency = 2): void {
   for (const plugin of new Set(cases.map((each) => each.plugin))) {
-    describe(`${plugin}, beside the original`, { concurrency: 2 }, () => {
+    describe(`${plugin}, beside the original`, { concurrency }, () => {
       const pool = new TwinPool();
       after(() => pool[Symbol.asyncDispose]());
       for (const each of cases.filter((candidate) => candidate.plugin === plugin)) {

@@ -1,7 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { JsonObject } from '../../src/cni/json.ts';
 import { compare } from './compare.ts';
-import { ip, type ParityNode, startGoNode, startPlexusNode } from './node.ts';
+import { ip, mustRun, type ParityNode, startGoNode, startPlexusNode } from './node.ts';
 import { describeNode } from './snapshot.ts';
 
 /** Two nodes that are alike in all but whose plugins run there. */
@@ -17,8 +17,8 @@ interface Idle extends Twins {
   readonly before: readonly JsonObject[];
 }
 
-/** Milliseconds for the kernel to take away what was in a pod that is gone. */
-const cleanTimeout = 500;
+/** Looks at nodes until they are clean, and milliseconds between them: the kernel takes away by and by what was a pod's. */
+const cleanLooks = 6;
 const cleanInterval = 50;
 
 /** Twins to be used one after the other: to start a process for each case is what takes longest. */
@@ -33,7 +33,7 @@ export class TwinPool implements AsyncDisposable {
     await using undo = new AsyncDisposableStack();
     undo.use(twins);
     const result = await work(twins);
-    if (await isClean(twins)) {
+    if (await clean(twins)) {
       this.#idle.push(twins);
       undo.move();
     }
@@ -60,13 +60,29 @@ async function start(commands: readonly string[]): Promise<Idle> {
   return { go, plexus, made: commands.join('\n'), before, [Symbol.asyncDispose]: () => kept.disposeAsync() };
 }
 
-/** Whether the nodes have become as they were, so that the next case finds what it expects. */
-async function isClean({ go, plexus, before }: Idle): Promise<boolean> {
-  const deadline = performance.now() + cleanTimeout;
-  for (;;) {
-    const after = await Promise.all([go, plexus].map(({ path }) => describeNode(path)));
-    if (compare([...before], after).length === 0) return true;
-    if (performance.now() >= deadline) return false;
+/** Puts the nodes back to what they were, as far as that is possible. @returns Whether the next case finds what it expects. */
+async function clean({ go, plexus, before }: Idle): Promise<boolean> {
+  for (let looks = 0; looks < cleanLooks; looks++) {
+    const nodes = [go, plexus].entries().map(([index, { path }]) => putBack(path, before[index] ?? {}));
+    if ((await Promise.all(nodes)).every(Boolean)) return true;
     await sleep(cleanInterval);
   }
+  return false;
+}
+
+async function putBack(path: string, before: JsonObject): Promise<boolean> {
+  const found = compare(before, await describeNode(path));
+  if (found.length === 0) return true;
+  for (const { path: where, go: was } of found) {
+    const [, link] = where.match(/^links\/([^/]+)$/) ?? [];
+    const [, name, family, key] = where.match(/^sysctls\/([^/]+)\/(ipv[46]) (\w+)$/) ?? [];
+    const isGone = was === undefined;
+    // What a pod has left behind may go by itself at this very moment.
+    if (link !== undefined && isGone) await mustRun(path, ['sh', '-c', `ip link del '${link}' 2>/dev/null; true`]);
+    if (key !== undefined && !isGone) {
+      await mustRun(path, ['sh', '-c', `echo ${was} >/proc/sys/net/${family}/conf/${name}/${key}`]);
+    }
+    if (where.startsWith('filter')) await mustRun(path, ['nft', 'flush', 'ruleset']);
+  }
+  return false;
 }

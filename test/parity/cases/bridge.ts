@@ -153,6 +153,18 @@ const macs: readonly ParityCase[] = [
 
 const refused: readonly Refusal[] = [
   {
+    tries: 'a trunk without its end',
+    keys: { vlanTrunk: [{ minID: 200 }] },
+    error: /minID and maxID should be configured simultaneously, maxID is missing/,
+    differences: ['configuration-code', 'del-broken-configuration'],
+  },
+  {
+    tries: 'a trunk that ends before it begins',
+    keys: { vlanTrunk: [{ minID: 200, maxID: 199 }] },
+    error: /minID is greater than maxID|minID 200 is greater than maxID 199/,
+    differences: ['configuration-code', 'del-broken-configuration'],
+  },
+  {
     tries: 'hairpin and promiscuous mode',
     differences: ['configuration-code', 'no-empty-directory'],
     keys: { hairpinMode: true, promiscMode: true },

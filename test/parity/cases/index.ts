@@ -1,5 +1,6 @@
 import type { ParityCase } from '../case.ts';
 import { bridgeCases } from './bridge.ts';
+import { bridgeVlanCases } from './bridge-vlan.ts';
 import { hostDeviceCases } from './host-device.ts';
 import { hostLocalCases } from './host-local.ts';
 import { ipvlanCases } from './ipvlan.ts';
@@ -12,6 +13,7 @@ import { staticCases } from './static.ts';
 export const allCases: readonly ParityCase[] = [
   ...loopbackCases,
   ...bridgeCases,
+  ...bridgeVlanCases,
   ...ipvlanCases,
   ...macvlanCases,
   ...ptpCases,

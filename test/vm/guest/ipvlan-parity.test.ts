@@ -1,4 +1,4 @@
 import { ipvlanCases } from '../../parity/cases/ipvlan.ts';
 import { testParity } from '../../parity/harness.ts';
 
-testParity(ipvlanCases);
+testParity(ipvlanCases, 1);
