@@ -6,6 +6,7 @@ import { settingsSchema } from '../attach/settings.ts';
 import { isJsonObject, type JsonObject } from '../cni/json.ts';
 import { parseJson } from '../cni/parse-json.ts';
 import { matchKeys, parseWith } from '../cni/schema.ts';
+import type { Wishes } from './cni-config/compose.ts';
 import type { Logger } from './log.ts';
 
 const path = z.string('expected a path').startsWith('/', 'expected an absolute path');
@@ -45,6 +46,33 @@ export const daemonSchema = z.looseObject({
   executedPlugins: z.array(z.string()).default([]),
   /** Directories of executed plugins, separated by colons. It overlays the runtime's configuration where it is given. */
   binDir: z.string().default('/opt/cni/bin'),
+  /**
+   * `auto`: the CNI configuration is written, in front of the first one of `multusAutoconfigDir`. A path: that file is copied
+   * to `cniConfigDir`. Absent or empty: the administrator writes it, unless one of the next two is given.
+   */
+  multusConfigFile: z
+    .string('expected "auto" or a path')
+    .regex(/^(auto$|\/|$)/, 'expected "auto" or an absolute path')
+    .optional(),
+  /** Where the default network's configuration appears. Absent: `cniConfigDir`. */
+  multusAutoconfigDir: pathOrNone,
+  /** The name of its file, which is waited for. Absent: the first one is taken. */
+  multusMasterCNI: z
+    .string('expected the name of a file')
+    .regex(/^[^/\0]*$/, 'expected the name of a file in multusAutoconfigDir, without a slash')
+    .transform((name) => name || undefined)
+    .optional(),
+  /** Whether the configuration that is written has the name of the default network. */
+  overrideNetworkName: z.boolean().default(false),
+  /** Whether it has `cniVersion` even where the default network's is too old for it. */
+  forceCNIVersion: z.boolean().default(false),
+  /** `socketDir` as the shim, which runs on the node, is to see it. Absent: it is found by `chrootDir`. */
+  daemonSocketDir: pathOrNone,
+  /** Where the daemon sees the root of the node. */
+  chrootDir: pathOrNone,
+  /** Seconds that the shim takes at most for a call, and waits for a daemon. Absent: the shim's own. */
+  timeoutSeconds: z.int().min(0).optional(),
+  connectSeconds: z.int().min(0).optional(),
 });
 
 const text = z.string('expected text');
@@ -64,8 +92,6 @@ const idleSchema = z.looseObject({
       certDuration: text.optional(),
     })
     .optional(),
-  chrootDir: pathOrNone,
-  daemonSocketDir: pathOrNone,
   connectionLimit: z.int().min(0).optional(),
   logFile: pathOrNone,
   logToStderr: flag.optional(),
@@ -77,11 +103,6 @@ const idleSchema = z.looseObject({
       compress: flag.optional(),
     })
     .optional(),
-  multusConfigFile: text.optional(),
-  multusAutoconfigDir: pathOrNone,
-  multusMasterCNI: text.optional(),
-  forceCNIVersion: flag.optional(),
-  overrideNetworkName: flag.optional(),
 });
 
 /** Why they change nothing. */
@@ -91,17 +112,10 @@ export const idleReasons: Readonly<Record<keyof typeof idleSchema.shape, string>
   cniDir: 'what was attached is in stateDir',
   enablePprof: 'there is no pprof in Node',
   perNodeCertificate: 'the kubeconfig or the service account is used as it is',
-  chrootDir: 'plugins are executed in the root of the daemon',
-  daemonSocketDir: 'the shim reads it',
   connectionLimit: 'the limit is 1000',
   logFile: 'the log goes to standard error',
   logToStderr: 'the log goes to standard error',
   logOptions: 'the log goes to standard error',
-  multusConfigFile: 'the CNI configuration is not written',
-  multusAutoconfigDir: 'the CNI configuration is not written',
-  multusMasterCNI: 'the CNI configuration is not written',
-  forceCNIVersion: 'the CNI configuration is not written',
-  overrideNetworkName: 'the CNI configuration is not written',
 };
 
 /** Every key that somebody here knows. The runtime's configuration may have what this one lacks. */
@@ -115,6 +129,10 @@ const fileSchema = z.looseObject({
 export interface DaemonConfig extends z.infer<typeof daemonSchema> {
   readonly nodeName: string;
   readonly socket: string;
+  /** Where the runtime finds its configuration. */
+  readonly cniConfigDir: string;
+  /** What that is to be like. */
+  readonly wishes: Omit<Wishes, 'socketDir'>;
   /** Every key as it was given: it overlays the configuration that the runtime sends. */
   readonly overlay: JsonObject;
   /** Where the keys come from, for messages. */
@@ -133,10 +151,23 @@ export async function readDaemonConfig(file: string | undefined, overrides: Json
   const written = file === undefined ? {} : matchKeys(fileSchema, parseJson(await readFile(file, 'utf8'), source));
   if (!isJsonObject(written)) throw new Error(`${source}: expected a JSON object`);
   const overlay = { ...written, ...overrides };
-  parseWith(fileSchema, overlay, source);
+  const { cniConfigDir, cniVersion, name } = parseWith(fileSchema, overlay, source);
   const parsed = parseWith(daemonSchema, overlay, source);
+  const { multusConfigFile, multusAutoconfigDir, multusMasterCNI } = parsed;
+  const isAuto = multusAutoconfigDir !== undefined || multusMasterCNI !== undefined;
+  const { overrideNetworkName, forceCNIVersion, timeoutSeconds, connectSeconds } = parsed;
   return {
     ...parsed,
+    multusConfigFile: (multusConfigFile ?? (isAuto ? 'auto' : '')) || undefined,
+    cniConfigDir,
+    wishes: {
+      name: 'name' in overlay ? name : undefined,
+      overrideNetworkName,
+      cniVersion: 'cniVersion' in overlay ? cniVersion : undefined,
+      forceCNIVersion,
+      timeoutSeconds,
+      connectSeconds,
+    },
     nodeName: parsed.nodeName ?? process.env['MULTUS_NODE_NAME'] ?? process.env['NODE_NAME'] ?? hostname(),
     socket: join(parsed.socketDir, 'plexus.sock'),
     overlay,

@@ -9,6 +9,8 @@ import { Access } from '../kubernetes/access.ts';
 import { Cluster } from '../kubernetes/cluster.ts';
 import { builtinPlugins } from '../plugins/builtin.ts';
 import { callAnswerer } from './calls.ts';
+import { keepCniConfig } from './cni-config/keep.ts';
+import type { ConfigKeeper } from './cni-config/keeper.ts';
 import { type DaemonConfig, reportUnused } from './config.ts';
 import { serveHealth } from './http.ts';
 import { lockFile } from './lock.ts';
@@ -63,8 +65,9 @@ export async function startDaemon(config: DaemonConfig, options: DaemonOptions =
   const cluster = access && new Cluster({ access, nodeName, component, log });
   if (cluster !== undefined) starting.defer(() => cluster.close(flushMs));
 
+  let keeper: ConfigKeeper | undefined;
   const metrics = new Metrics();
-  const problems = (): readonly string[] => cluster?.problems() ?? [];
+  const problems = (): readonly string[] => [...(cluster?.problems() ?? []), ...(keeper?.problems() ?? [])];
   const health = await serveHealth({ registry: metrics.registry, problems, port: config.metricsPort });
   starting.defer(() => closeHealth(health));
 
@@ -100,6 +103,10 @@ export async function startDaemon(config: DaemonConfig, options: DaemonOptions =
     const givenUp = await server.close(stopMs);
     if (givenUp > 0) log.error({ calls: givenUp }, 'calls had not ended when their time was up');
   });
+
+  // The runtime calls as soon as it has the configuration.
+  keeper = await keepCniConfig(config, log);
+  starting.defer(() => keeper?.close());
 
   const running = starting.move();
   const metricsPort = portOf(health);

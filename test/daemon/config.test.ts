@@ -3,6 +3,7 @@ import { writeFile } from 'node:fs/promises';
 import { hostname } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
+import type { JsonObject } from '../../src/cni/json.ts';
 import { readDaemonConfig, reportUnused } from '../../src/daemon/config.ts';
 import { testDirectory } from '../support/directory.ts';
 import { keptLog } from './log.ts';
@@ -20,6 +21,18 @@ test('without a file all has its default', async () => {
     logLevel: 'info',
     executedPlugins: [],
     binDir: '/opt/cni/bin',
+    cniConfigDir: '/etc/cni/net.d',
+    multusConfigFile: undefined,
+    overrideNetworkName: false,
+    forceCNIVersion: false,
+    wishes: {
+      name: undefined,
+      cniVersion: undefined,
+      overrideNetworkName: false,
+      forceCNIVersion: false,
+      timeoutSeconds: undefined,
+      connectSeconds: undefined,
+    },
     overlay: {},
     source: 'the command line',
   });
@@ -63,6 +76,11 @@ const wrong: readonly [string, string, string | RegExp][] = [
     'a wrong key within a key of Multus',
     '{"perNodeCertificate":{"enabled":"yes"}}',
     'perNodeCertificate.enabled: expected true or false, found "yes"',
+  ],
+  [
+    'a default network in another directory',
+    '{"multusMasterCNI":"../10-aws.conflist"}',
+    'multusMasterCNI: expected the name of a file in multusAutoconfigDir, without a slash, found "../10-aws.conflist"',
   ],
   ['a list', '[]', 'expected a JSON object'],
   ['malformed JSON', '{"a":}', /line 1, column 6/],
@@ -109,6 +127,21 @@ for (const [whose, text] of Object.entries(shipped)) {
       lines.filter(({ level }) => level !== 30),
       [],
     );
+  });
+}
+
+const files: readonly [string, JsonObject, string | undefined][] = [
+  ['nothing', {}, undefined],
+  ['empty text', { multusConfigFile: '', multusMasterCNI: '' }, undefined],
+  ['auto', { multusConfigFile: 'auto' }, 'auto'],
+  ['a path', { multusConfigFile: '/etc/plexus.conf' }, '/etc/plexus.conf'],
+  ['the default network to wait for', { multusMasterCNI: '10-aws.conflist' }, 'auto'],
+  ['the directory of the default network', { multusAutoconfigDir: '/etc/cni/net.d' }, 'auto'],
+  ['a directory, and empty text', { multusAutoconfigDir: '/etc/cni/net.d', multusConfigFile: '' }, undefined],
+];
+for (const [name, overrides, expected] of files) {
+  test(`with ${name}, the CNI configuration is made from ${expected ?? 'nothing'}`, async () => {
+    assert.equal((await readDaemonConfig(undefined, overrides)).multusConfigFile, expected);
   });
 }
 
