@@ -107,20 +107,28 @@ export function parseNetworks(annotation: string, podNamespace: string): Network
   if (annotation.trim() === '') return [];
   const selections = /[[{"]/.test(annotation)
     ? parseJsonForm(annotation, podNamespace)
-    : annotation.split(',').map((item, index) => parseItem(item.trim(), index, podNamespace));
+    : parseCommaForm(annotation, podNamespace);
   if (selections.length > maxElements) fail('', `${selections.length} networks, at most ${maxElements} are allowed`);
   return selections;
 }
 
-function parseItem(item: string, index: number, podNamespace: string): NetworkSelection {
+function parseCommaForm(annotation: string, podNamespace: string): NetworkSelection[] {
+  const items = annotation.split(',').map((item, index) => parseItem(item.trim(), index, podNamespace));
+  const problems = items.filter((item) => typeof item === 'string');
+  if (problems.length > 0) fail('', problems.join('; '));
+  return items.filter((item) => typeof item !== 'string');
+}
+
+/** @returns What is wrong with it, where it cannot be followed. */
+function parseItem(item: string, index: number, podNamespace: string): NetworkSelection | string {
   const where = `item ${index + 1}, "${item}"`;
   const shape = /^(?:([^/@]*)\/)?([^/@]*)(?:@([^/@]*))?$/.exec(item);
-  if (shape === null) fail(where, 'expected [namespace/]name[@interface]');
+  if (shape === null) return `${where}: expected [namespace/]name[@interface]`;
   const [, ns, itemName, ifName] = shape;
   const parsed = z
     .object({ namespace: namespace.optional(), name, interface: interfaceRequest.optional() })
     .safeParse({ namespace: ns, name: itemName, interface: ifName });
-  if (!parsed.success) fail(where, describe(parsed.error));
+  if (!parsed.success) return `${where}: ${describe(parsed.error)}`;
   return { ...parsed.data, namespace: parsed.data.namespace ?? podNamespace };
 }
 

@@ -2,6 +2,7 @@ import { Command } from 'commander';
 import manifest from '../../package.json' with { type: 'json' };
 import { daemonCommand } from './daemon.ts';
 import { doctorCommand } from './doctor.ts';
+import { explainCommand } from './explain.ts';
 import { runCommand } from './run.ts';
 import { statusCommand } from './status.ts';
 
@@ -13,6 +14,7 @@ const program = new Command('plexus')
   .showHelpAfterError('(plexus --help lists commands and options)')
   .addCommand(daemonCommand())
   .addCommand(doctorCommand())
+  .addCommand(explainCommand())
   .addCommand(runCommand())
   .addCommand(statusCommand())
   .addCommand(

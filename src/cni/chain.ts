@@ -201,7 +201,7 @@ function declared(plugin: ListedPlugin): readonly string[] {
 }
 
 /** What one plugin is given: its own configuration, with what comes from the list and from the attachment. */
-function configFor(
+export function configFor(
   list: NetworkConfigList,
   plugin: ListedPlugin,
   { runtimeConfig = {}, cniArgs }: ChainOptions,

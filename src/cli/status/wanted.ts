@@ -20,10 +20,11 @@ export interface WantedInterface {
  * @returns undefined where its ADD has no result.
  * @throws {CniError} when the journal has what is no result.
  */
-export function wantedInterface(entry: Entry, { ifName, network, ...planned }: PlannedAttachment) {
+export function wantedInterface(entry: Entry, planned: PlannedAttachment): WantedInterface | undefined {
+  const { ifName, network } = planned;
   const raw = entry.results.get(ifName);
   if (raw === undefined) return undefined;
-  const { cniVersion } = plannedList({ ifName, network, ...planned });
+  const { cniVersion } = plannedList(planned);
   const { interfaces, ips } = decodeResult(raw, cniVersion, `network ${network}, interface ${ifName}: result`);
   const at = interfaces.findIndex(({ name, sandbox }) => name === ifName && sandbox);
   const isOwn = (ip: ResultIP): boolean => ip.interface === undefined || at < 0 || ip.interface === at;
@@ -31,7 +32,7 @@ export function wantedInterface(entry: Entry, { ifName, network, ...planned }: P
   return {
     mac: mac !== undefined && /^([0-9a-f]{2}:){5}[0-9a-f]{2}$/.test(mac) ? mac : undefined,
     addresses: ips.filter(isOwn).map(({ address }) => address),
-  } satisfies WantedInterface;
+  };
 }
 
 /** The plugins of a network that have their addresses from host-local, each as that is called for it. */
