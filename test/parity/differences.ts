@@ -194,6 +194,20 @@ export const differences = {
     why: 'the attachment is as ADD left it; what separates it from others is, too',
     seen: /^\d+ CHECK\/(error: \{"code":999\} \| nothing|result: nothing \| \{\})$/,
   },
+  'bridge-native-vlan': {
+    plugins: 'bridge',
+    original: 'a VLAN that is in vlanTrunk, too, gets a tag: what the pod sends without one is lost',
+    plexus: 'it stays that of what has no tag',
+    why: 'a trunk may be said in one range',
+    seen: /\/vlans\/<veth \d>\/vlans\/\d\//,
+  },
+  'bridge-vlan-filter': {
+    plugins: 'bridge',
+    original: 'a VLAN of a bridge that was made without a VLAN filter has no effect',
+    plexus: 'it is refused, with the command that helps',
+    why: 'a pod must not be in another network than the one that it was given',
+    seen: /^\d+ (ADD|DEL)\/(error|result|node|pod|disk)/,
+  },
   'no-dad': {
     plugins: 'bridge, ptp',
     original:
