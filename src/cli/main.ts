@@ -3,6 +3,7 @@ import manifest from '../../package.json' with { type: 'json' };
 import { daemonCommand } from './daemon.ts';
 import { doctorCommand } from './doctor.ts';
 import { explainCommand } from './explain.ts';
+import { gcCommand } from './gc.ts';
 import { runCommand } from './run.ts';
 import { statusCommand } from './status.ts';
 
@@ -15,6 +16,7 @@ const program = new Command('plexus')
   .addCommand(daemonCommand())
   .addCommand(doctorCommand())
   .addCommand(explainCommand())
+  .addCommand(gcCommand())
   .addCommand(runCommand())
   .addCommand(statusCommand())
   .addCommand(
