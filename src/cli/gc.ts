@@ -26,7 +26,7 @@ pods that another program attached. The exit status is 1 when something is still
 async function run({ dryRun, output, ...options }: Options): Promise<void> {
   if (process.getuid?.() !== 0) throw new Error('plexus gc looks for the namespaces of pods: run it as root');
   const { readDaemonConfig } = await import('../daemon/config.ts');
-  const { readSandboxes } = await import('./sandboxes.ts');
+  const { containersOf, readSandboxes } = await import('./sandboxes.ts');
   const { isGone, strayAddresses } = await import('./gc/stale.ts');
   const { gcDocument, renderGc } = await import('./gc/report.ts');
   const { print } = await import('./output.ts');
@@ -35,7 +35,7 @@ async function run({ dryRun, output, ...options }: Options): Promise<void> {
   const { entries, unreadable } = await readSandboxes(config);
   const stale: Entry[] = [];
   for (const entry of entries) if (await isGone(entry)) stale.push(entry);
-  const addresses = await strayAddresses(entries);
+  const addresses = await strayAddresses(entries, async () => containersOf(await readSandboxes(config)));
   const sandboxes = dryRun ? stale.map((entry) => ({ entry, state: 'stale' as const })) : await release(stale, config);
   const report = { sandboxes, addresses, unreadable };
   print(output, 'StaleSandboxList', gcDocument(report), () => renderGc(report, output));

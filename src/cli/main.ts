@@ -1,3 +1,4 @@
+import { basename } from 'node:path';
 import { Command } from 'commander';
 import manifest from '../../package.json' with { type: 'json' };
 import { daemonCommand } from './daemon.ts';
@@ -9,7 +10,9 @@ import { statusCommand } from './status.ts';
 
 /* What a command needs beyond its options is loaded when it is called: the daemon stays small, and the others quick. */
 
-const program = new Command('plexus')
+const isKubectlPlugin = basename(process.argv[1] ?? '') === 'kubectl-plexus';
+
+const program = new Command(isKubectlPlugin ? 'kubectl plexus' : 'plexus')
   .description(manifest.description)
   .version(manifest.version, '--version')
   .showHelpAfterError('(plexus --help lists commands and options)')

@@ -57,6 +57,10 @@ async function listed(journal: Journal, directory: string): Promise<Key[]> {
   }
 }
 
+/** IDs of all containers that the journal has. */
+export const containersOf = ({ entries, unreadable }: Sandboxes): ReadonlySet<string> =>
+  new Set([...entries.map(({ plan }) => plan.containerId), ...unreadable.map(({ key }) => key.containerId)]);
+
 /** `namespace/name` of the pod that a sandbox is for, also where there was no cluster to ask; undefined for none. */
 export function podOf({ plan }: Entry): string | undefined {
   if (plan.pod !== undefined) return `${plan.pod.namespace}/${plan.pod.name}`;

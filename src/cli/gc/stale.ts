@@ -1,13 +1,13 @@
 import { access } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { plannedList } from '../../attach/plan.ts';
-import type { Entry } from '../../journal/entry.ts';
+import type { Entry, PlannedAttachment } from '../../journal/entry.ts';
 import { isKernelError } from '../../linux/errors.ts';
 import { NetworkNamespace } from '../../linux/namespace.ts';
 import { formatIP, toBigInt } from '../../net/ip.ts';
 import { parseDirectory } from '../../plugins/host-local/config.ts';
 import { lookAtReservations } from '../../plugins/host-local/look.ts';
-import { describeOwner, ownerOf } from '../../plugins/host-local/reservations.ts';
+import { containerIdOf, describeOwner, type Reservation } from '../../plugins/host-local/reservations.ts';
 import { hostLocalConfigs } from '../status/wanted.ts';
 
 /**
@@ -38,25 +38,37 @@ export interface StrayAddress {
   readonly owner: string;
 }
 
-/** Looks through the networks of the journal. */
-export async function strayAddresses(entries: readonly Entry[]): Promise<StrayAddress[]> {
-  const known = new Set<string>();
-  const directories = new Set<string>();
-  for (const { plan, deleted } of entries) {
-    // A file of a version before 0.8 names the container alone.
-    known.add(plan.containerId);
-    for (const planned of plan.attachments.filter(({ ifName }) => !deleted.has(ifName))) {
-      known.add(ownerOf(plan.containerId, planned.ifName));
-      for (const config of hostLocalConfigs(plannedList(planned))) directories.add(parseDirectory(config));
-    }
-  }
-  const stray: StrayAddress[] = [];
+/**
+ * Looks through the networks of the journal.
+ *
+ * @param containers Tells the containers that the journal has, also of entries that cannot be read. Asked last, for an
+ *   address is given away only after its container is in the journal.
+ */
+export async function strayAddresses(
+  entries: readonly Entry[],
+  containers: () => Promise<ReadonlySet<string>>,
+): Promise<StrayAddress[]> {
+  const directories = new Set(entries.flatMap(({ plan }) => plan.attachments.flatMap(directoriesOf)));
+  const kept: (Reservation & { readonly directory: string })[] = [];
   for (const directory of [...directories].sort()) {
-    const unknown = [...(await lookAtReservations(directory))].filter(({ owner }) => !known.has(owner));
-    unknown.sort((a, b) => (toBigInt(a.ip) < toBigInt(b.ip) ? -1 : 1));
-    for (const { ip, owner } of unknown) {
-      stray.push({ address: formatIP(ip), directory, owner: owner.includes('\r\n') ? describeOwner(owner) : owner });
-    }
+    const all = [...(await lookAtReservations(directory))].map((each) => ({ ...each, directory }));
+    kept.push(...all.sort((a, b) => (toBigInt(a.ip) < toBigInt(b.ip) ? -1 : 1)));
   }
-  return stray;
+  const known = await containers();
+  return kept
+    .filter(({ owner }) => !known.has(containerIdOf(owner)))
+    .map(({ ip, owner, directory }) => ({
+      address: formatIP(ip),
+      directory,
+      owner: owner.includes('\r\n') ? describeOwner(owner) : owner,
+    }));
+}
+
+/** Where host-local keeps an attachment's addresses; nowhere for one whose configuration makes no sense. */
+function directoriesOf(planned: PlannedAttachment): string[] {
+  try {
+    return hostLocalConfigs(plannedList(planned)).map(parseDirectory);
+  } catch {
+    return [];
+  }
 }
