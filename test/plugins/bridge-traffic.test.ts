@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { execFile } from 'node:child_process';
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { before, describe, test } from 'node:test';
+import { after, before, describe, test } from 'node:test';
 import { promisify } from 'node:util';
 import type { JsonObject } from '../../src/cni/json.ts';
 import type { Attachment, PluginConfig } from '../../src/cni/plugin.ts';
@@ -227,6 +227,7 @@ describe('masquerading', () => {
     await ip(undefined, 'address', 'add', '192.0.2.1/24', 'dev', 'ens5');
     await ip(outside.path, 'address', 'add', '192.0.2.2/24', 'dev', 'ens5p');
   });
+  after(() => outside[Symbol.asyncDispose]());
 
   for (const ipMasqBackend of ['iptables', 'nftables']) {
     test(`by ${ipMasqBackend}: what leaves the subnet has the node's address, and all is gone after a DEL`, async () => {

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { chmod, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { before, describe, test } from 'node:test';
+import { after, before, describe, test } from 'node:test';
 import type { PluginConfig } from '../../src/cni/plugin.ts';
 import { runCommand } from '../../src/linux/command.ts';
 import { listTable } from '../../src/linux/iptables.ts';
@@ -36,6 +36,8 @@ before(async () => {
     await ip(netns, 'address', 'add', `2001:db8::${host}/64`, 'dev', name, 'nodad');
   }
 });
+
+after(() => outside[Symbol.asyncDispose]());
 
 const backends = ['iptables', 'nftables'] as const;
 
