@@ -30,6 +30,9 @@ const program = new Command(isKubectlPlugin ? 'kubectl plexus' : 'plexus')
 for (const command of program.commands) command.copyInheritedSettings(program);
 
 program.parseAsync().catch((error: unknown) => {
-  process.stderr.write(`plexus: ${error instanceof Error ? error.message : String(error)}\n`);
+  const message = error instanceof Error ? error.message : String(error);
+  // CNI errors say there what to do, or what was behind it.
+  const details = error instanceof Error && 'details' in error && error.details ? `; ${error.details}` : '';
+  process.stderr.write(`plexus: ${message}${details}\n`);
   process.exitCode = 1;
 });
