@@ -113,6 +113,15 @@ function defaultsOf({ shape }: z.ZodObject<Readonly<Record<string, z.ZodType>>>)
   );
 }
 
+test('every command is in the table, and nothing else is', () => {
+  const sources = globSync('src/cli/*.ts', { cwd: root }).map(read).join('\n');
+  const made = [...sources.matchAll(/new Command\('([a-z]+)'\)/g)].flatMap(([, name]) => name ?? []);
+  const rows = [...read('docs/commands.md').matchAll(/^\| (`plexus .*?) \|/gm)].flatMap(([, cell = '']) =>
+    [...cell.matchAll(/`plexus ([a-z]+)/g)].flatMap(([, name]) => name ?? []),
+  );
+  assert.deepEqual([...new Set(rows)].toSorted(), made.toSorted());
+});
+
 test("the shim's variables and keys are in the table, with what they are without", () => {
   const source = read('shim/plexus.c');
   const page = read('docs/run-the-daemon.md');

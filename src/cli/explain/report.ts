@@ -24,7 +24,7 @@ export function problemsOf({ interfaces, problems }: ExplainedPod): string[] {
   return [...problems, ...own];
 }
 
-/** For programs. The fields are described in docs/when-something-is-wrong.md. */
+/** For programs. The fields are described in docs/commands.md. */
 export function explainDocument(pods: readonly ExplainedPod[]): JsonObject {
   return {
     items: pods.map(({ pod, interfaces, problems }) => ({

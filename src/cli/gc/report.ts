@@ -21,7 +21,7 @@ export interface GcReport {
   readonly unreadable: readonly Unreadable[];
 }
 
-/** For programs. The fields are described in docs/when-something-is-wrong.md. */
+/** For programs. The fields are described in docs/commands.md. */
 export function gcDocument({ sandboxes, addresses, unreadable }: GcReport): JsonObject {
   return {
     items: sandboxes.map(({ entry, state, message }) => ({

@@ -13,7 +13,7 @@ export interface StatusReport {
 export const isAsItShouldBe = ({ attachments, unreadable }: StatusReport): boolean =>
   unreadable.length === 0 && attachments.every(({ differences }) => differences.length === 0);
 
-/** For programs. The fields are described in docs/when-something-is-wrong.md. */
+/** For programs. The fields are described in docs/commands.md. */
 export function statusDocument({ attachments, unreadable }: StatusReport): JsonObject {
   return {
     items: attachments.map(({ entry, planned, plugins, wanted, found, differences }) => ({
