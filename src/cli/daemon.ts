@@ -45,8 +45,7 @@ async function run(options: Options): Promise<void> {
   const { startDaemon } = await import('../daemon/daemon.ts');
 
   const config = await readDaemonConfig(options.config, overridesOf(options));
-  const { log, reopen } = await createLog(config);
-  process.on('SIGHUP', reopen);
+  const log = createLog(config.logLevel);
   process.on('uncaughtException', (error) => {
     log.fatal({ err: error }, 'ended by an error that nobody foresaw');
     process.exit(1);
