@@ -19,7 +19,8 @@ This page is written by \`node test/parity/document.ts\`, from the list in test/
 `;
 
 export function renderDocument(): string {
-  const rows: readonly Difference[] = Object.values(differences);
+  const all: readonly Difference[] = Object.values(differences);
+  const rows = all.toSorted((a, b) => (a.plugins < b.plugins ? -1 : Number(a.plugins > b.plugins)));
   return (
     head +
     rows.map(({ plugins, original, plexus, why }) => `| ${plugins} | ${original} | ${plexus} | ${why} |\n`).join('')

@@ -3,7 +3,7 @@ import { after, describe, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { type CallStep, nodeOf, type ParityCase, stepsOf } from './case.ts';
 import { compare, describeFound, type Found } from './compare.ts';
-import { type DifferenceId, isSeenAs } from './differences.ts';
+import { type DifferenceId, isListed, isSeenAs } from './differences.ts';
 import { type Outcome, Side } from './side.ts';
 import { TwinPool, type Twins } from './twins.ts';
 
@@ -32,15 +32,13 @@ export function testParity(cases: readonly ParityCase[], concurrency = 2): void 
           const found = await pool.use(nodeOf(each), (twins) => findDifferences(each, twins));
           const unlisted = found.filter((difference) => !isListed(difference, listed));
           assert.equal(unlisted.length, 0, `Go | Plexus:\n${unlisted.map(describeFound).join('\n')}`);
-          const unseen = listed.filter((id) => !found.some((difference) => isListed(difference, [id])));
+          const unseen = listed.filter((id) => !found.some((difference) => isSeenAs(id, difference)));
           assert.deepEqual(unseen, [], 'these listed differences are not seen');
         });
       }
     });
   }
 }
-
-const isListed = (found: Found, listed: readonly DifferenceId[]): boolean => listed.some((id) => isSeenAs(id, found));
 
 /** Runs a case on both nodes. @returns What differs, over all steps. */
 async function findDifferences(parityCase: ParityCase, twins: Twins): Promise<Found[]> {

@@ -10,7 +10,7 @@ import { learnNames, type Scene, snapshot } from './snapshot.ts';
 
 /** What a call answered, without what is its node's own. */
 export interface Outcome {
-  /** The result, or the error's code. */
+  /** The result, or the error's code and version. */
   readonly answer: JsonObject;
   /** The answer as it was printed: keys have an order, too. */
   readonly printed: string;
@@ -83,8 +83,12 @@ export class Side implements AsyncDisposable {
     await learnNames(this.#scene, this.#names);
     const text = this.#names.text(stdout).trim();
     if (failed) {
-      const { code, msg, details = '' } = printed;
-      return { answer: { error: { code } }, printed: text, message: `${msg} ${details}` };
+      const { code, cniVersion, msg, details = '' } = printed;
+      return {
+        answer: { error: { code, ...(cniVersion !== undefined && { cniVersion }) } },
+        printed: text,
+        message: `${msg} ${details}`,
+      };
     }
     if (call === 'ADD') this.#results.set(attachment, printed);
     return { answer: { result: this.#names.value(printed) }, printed: text, message: undefined };

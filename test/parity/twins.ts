@@ -76,11 +76,10 @@ async function putBack(path: string, before: JsonObject): Promise<boolean> {
   for (const { path: where, go: was } of found) {
     const [, link] = where.match(/^links\/([^/]+)$/) ?? [];
     const [, name, family, key] = where.match(/^sysctls\/([^/]+)\/(ipv[46]) (\w+)$/) ?? [];
-    const isGone = was === undefined;
-    // What a pod has left behind may go by itself at this very moment.
-    if (link !== undefined && isGone) await mustRun(path, ['sh', '-c', `ip link del '${link}' 2>/dev/null; true`]);
-    if (key !== undefined && !isGone) {
-      await mustRun(path, ['sh', '-c', `echo ${was} >/proc/sys/net/${family}/conf/${name}/${key}`]);
+    // What is to be put back may be gone, and what is to go may be going, at this very moment.
+    if (link !== undefined && was === undefined) await mustRun(path, ['sh', '-c', `ip link del '${link}' || true`]);
+    if (key !== undefined && was !== undefined) {
+      await mustRun(path, ['sh', '-c', `echo ${was} >/proc/sys/net/${family}/conf/${name}/${key} || true`]);
     }
     if (where.startsWith('filter')) await mustRun(path, ['nft', 'flush', 'ruleset']);
   }

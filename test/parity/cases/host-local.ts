@@ -142,6 +142,19 @@ const lifecycles: readonly ParityCase[] = [
   },
   {
     plugin,
+    tries: 'STATUS, GC and VERSION',
+    config: ipam({ subnet: '10.1.2.0/24' }),
+    steps: [
+      { call: 'VERSION' },
+      { call: 'STATUS' },
+      add('c1'),
+      add('c2'),
+      { call: 'GC', config: { 'cni.dev/valid-attachments': [{ containerID: 'c2', ifname: 'net1' }] } },
+    ],
+    differences: ['gc'],
+  },
+  {
+    plugin,
     tries: 'a CHECK without prevResult',
     config: ipam({ subnet: '10.1.2.0/24' }),
     steps: [{ files: { 'test-net/10.1.2.2': 'c1\r\nnet1' } }, { call: 'CHECK' }],

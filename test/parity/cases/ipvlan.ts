@@ -40,6 +40,12 @@ const lifecycles: readonly ParityCase[] = [
   { plugin, tries: "an MTU above the master's", config: { master: 'ens5', mtu: 1600, ipam } },
   {
     plugin,
+    tries: 'a flag, which the original does not know',
+    config: { master: 'ens5', flag: 'private', ipam },
+    differences: ['ipvlan-flag'],
+  },
+  {
+    plugin,
     tries: 'the master of the default route',
     differences: ['check-default-master'],
     node: [...wire('ens5'), 'address add 10.1.1.2/24 dev ens5', 'route add default via 10.1.1.1'],

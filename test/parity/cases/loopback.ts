@@ -43,7 +43,7 @@ export const loopbackCases: readonly ParityCase[] = [
   {
     plugin,
     tries: 'a namespace that is gone',
-    differences: ['namespace-code'],
+    differences: ['namespace-code', 'error-version'],
     config: {},
     steps: [
       { call: 'ADD', netns: '/run/netns/plx-none', error: /plx-none/ },

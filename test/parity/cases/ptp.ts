@@ -1,4 +1,4 @@
-import { type ParityCase, type Refusal, refusals, versions } from '../case.ts';
+import { type ParityCase, type Refusal, refusals, versions, wire } from '../case.ts';
 
 const plugin = 'ptp';
 const ipam = { type: 'host-local', subnet: '10.1.2.0/24' };
@@ -11,6 +11,12 @@ const lifecycles: readonly ParityCase[] = [
     config: { cniVersion, ipam: { ...both, routes: [{ dst: '0.0.0.0/0' }, { dst: '::/0' }] } },
     differences: ['veth-queue', 'no-dad'] as const,
   })),
+  {
+    plugin,
+    tries: 'an address that is alone in its prefix, and a gateway outside of it',
+    config: { ipam: { type: 'static', addresses: [{ address: '10.1.2.9/32', gateway: '169.254.1.1' }] } },
+    differences: ['ptp-lone-address'],
+  },
   { plugin, tries: 'an MTU', differences: ['veth-queue', 'no-dad'], config: { mtu: 5000, ipam: both } },
   {
     plugin,
@@ -137,5 +143,13 @@ export const ptpCases: readonly ParityCase[] = [
     pod: ['link add net1 type ifb'],
     config: { ipam },
     steps: [{ call: 'ADD', error: /net1.*exists/ }],
+  },
+  {
+    plugin,
+    tries: 'an address that the node reaches elsewhere',
+    node: [...wire('ens5'), 'address add 10.7.0.1/24 dev ens5', 'route add 10.1.2.2/32 via 10.7.0.9'],
+    config: { ipam },
+    steps: [{ call: 'ADD', error: /exists/ }, { call: 'DEL' }],
+    differences: ['ptp-address-elsewhere'],
   },
 ];

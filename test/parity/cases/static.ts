@@ -91,4 +91,11 @@ export const staticCases: readonly ParityCase[] = [
       },
     ],
   },
+  {
+    plugin,
+    tries: 'a CHECK of an address that is not in the result',
+    config: one,
+    steps: [{ call: 'ADD' }, { call: 'CHECK', config: ipam({ addresses: [{ address: '10.1.3.9/24' }] }) }],
+    differences: ['check-lost-address'],
+  },
 ];
