@@ -223,7 +223,7 @@ describe('plexus doctor', { timeout }, () => {
     [
       'clusterNetwork is missing',
       (node) => node.write('net.d/00-plexus.conf', { name: 'x', type: 'multus' }),
-      /^configuration +.*00-plexus\.conf: clusterNetwork: expected the name or the file of the default network\. To do: set it/,
+      /^configuration +.*00-plexus\.conf: clusterNetwork: expected the name or the file of the default network; or "delegates", .*\. To do: set it/,
     ],
     [
       'the binary of that type is missing',

@@ -285,6 +285,17 @@ test('files and directories of others are not taken for entries, nor removed', a
   await assert.rejects(journal.read({ containerId: 'c2', ifName: 'eth0' }), CorruptEntryError);
 });
 
+test('a journal that is looked at is neither made nor tidied', async () => {
+  await writeFile(join(directory, 'c1:eth0'), encodeLine(plan));
+  // What another process is just writing.
+  await writeFile(join(directory, 'c2:eth0.unfinished:'), encodeLine(plan));
+  const journal = Journal.look(directory);
+  assert.deepEqual(await journal.list(), [key]);
+  assert.deepEqual((await journal.read(key))?.plan, plan);
+  assert.deepEqual((await readdir(directory)).sort(), ['c1:eth0', 'c2:eth0.unfinished:']);
+  await assert.rejects(Journal.look(join(directory, 'none')).list(), { code: 'ENOENT' });
+});
+
 test('a journal is made with all directories above it, and no file stays open', async () => {
   const open = () => readdirSync('/proc/self/fd').flatMap((fd) => readlinkOf(fd) ?? []);
   const before = open();
