@@ -20,20 +20,26 @@ export interface ParityNode extends AsyncDisposable {
   call(plugin: string, env: Environment, stdin: string): Promise<Answer>;
 }
 
-/** A node whose plugins are the executables of the containernetworking project. */
-export async function startGoNode(): Promise<ParityNode> {
+type Call = ParityNode['call'];
+
+/** Calls the executables of the containernetworking project in a namespace. */
+export async function goPluginsIn(path: string): Promise<Call> {
   const bin = await goPlugins('1.9');
-  const { path, [Symbol.asyncDispose]: dispose } = await networkNamespace();
-  return {
-    path,
-    async call(plugin, env, stdin) {
-      const { status, stdout, stderr } = await runIn(path, [join(bin, plugin)], stdin, { ...env, CNI_PATH: bin });
-      // A Go program that panics says so on standard error, and nothing on standard output.
-      const failed = status !== 0;
-      return { failed, stdout: failed && stdout === '' ? JSON.stringify({ code: status, msg: stderr }) : stdout };
-    },
-    [Symbol.asyncDispose]: dispose,
+  return async (plugin, env, stdin) => {
+    const { status, stdout, stderr } = await runIn(path, [join(bin, plugin)], stdin, { ...env, CNI_PATH: bin });
+    // A Go program that panics says so on standard error, and nothing on standard output.
+    const failed = status !== 0;
+    return { failed, stdout: failed && stdout === '' ? JSON.stringify({ code: status, msg: stderr }) : stdout };
   };
+}
+
+/** A node whose plugins are those executables. */
+export async function startGoNode(): Promise<ParityNode> {
+  await using stack = new AsyncDisposableStack();
+  const { path } = stack.use(await networkNamespace());
+  const call = await goPluginsIn(path);
+  const kept = stack.move();
+  return { path, call, [Symbol.asyncDispose]: () => kept.disposeAsync() };
 }
 
 const answer = z.object({ failed: z.boolean(), stdout: z.string() });
