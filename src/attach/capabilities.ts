@@ -6,7 +6,7 @@ import type { NetworkSelection } from './selection.ts';
  * specific fields").
  *
  * @param declared The capabilities that at least one plugin of the network's chain declares.
- * @throws {Error} when something is asked that no plugin can give: silence would leave the pod without it.
+ * @throws {Error} naming all that is asked and no plugin can give: silence would leave the pod without it.
  */
 export function requestedCapabilities(selection: NetworkSelection, declared: ReadonlySet<string>): JsonObject {
   const wanted: readonly (readonly [key: string, capability: string, value: JsonValue | undefined])[] = [
@@ -18,15 +18,18 @@ export function requestedCapabilities(selection: NetworkSelection, declared: Rea
     ['deviceID', 'deviceID', selection.deviceId],
   ];
   const runtimeConfig: Record<string, JsonValue> = {};
+  const problems: string[] = [];
   for (const [key, capability, value] of wanted) {
     if (value === undefined || (Array.isArray(value) && value.length === 0)) continue;
     if (!declared.has(capability)) {
-      throw new Error(
+      problems.push(
         `the pod asks for "${key}", but no plugin of the network's configuration declares the capability "${capability}"; ` +
           `add "capabilities": {"${capability}": true} to the plugin that can give it, or remove the request`,
       );
+      continue;
     }
     runtimeConfig[capability] = value;
   }
+  if (problems.length > 0) throw new Error(problems.join('; '));
   return runtimeConfig;
 }

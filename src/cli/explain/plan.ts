@@ -65,7 +65,13 @@ export async function planPod(
   const { selections, problem } = readSelections(annotation, pod.metadata.namespace);
   const anyDefault = { ...settings, ...withUnknownNetwork };
   const alone = await Promise.all(
-    selections.map((_, index) => attempt(request({ [networksAnnotation]: elementOf(annotation, index) }, anyDefault))),
+    selections.map(async ({ namespace, name }, index) => {
+      const asked = await attempt(request({ [networksAnnotation]: elementOf(annotation, index) }, anyDefault));
+      if (asked.problem === undefined) return asked;
+      // What the pod asks of it cannot be given; what the network is can be told all the same.
+      const bare = await attempt(request({ [networksAnnotation]: `${namespace}/${name}` }, anyDefault));
+      return { ...bare, problem: asked.problem };
+    }),
   );
   const first =
     base.problem === undefined
