@@ -25,8 +25,7 @@ const schema = z.object({ dns: interfacePluginKeys.dns });
 /**
  * A device of the node, given to one pod as it is.
  *
- * Equal to the containernetworking plugin, but that a failed ADD gives the device back, that DEL may be repeated and
- * releases the addresses whatever became of the namespace, and that GC reaches the IPAM plugin.
+ * Equal to the containernetworking plugin, but for what docs/differences-from-the-originals.md lists.
  *
  * @param sysfs Where the devices on buses are looked up.
  */

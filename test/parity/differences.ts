@@ -100,7 +100,7 @@ export const differences = {
     plugins: 'host-local',
     original: 'an ADD that fails may have moved on which address is given next',
     plexus: 'it has changed nothing',
-    why: 'as above: a failed ADD leaves nothing',
+    why: 'a failed ADD leaves nothing',
     seen: /^\d+ (ADD|DEL)\/disk\/test-net\/last_reserved_ip\.\d: \{.* \| nothing$/,
   },
   'loopback-version': {

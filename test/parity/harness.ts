@@ -13,7 +13,7 @@ import { TwinPool, type Twins } from './twins.ts';
  */
 
 /** Milliseconds until what the kernel does by and by, such as addresses of its own, must be the same on both. */
-const settleTimeout = 5_000;
+const settleTimeout = 15_000;
 const settleInterval = 100;
 
 /**
