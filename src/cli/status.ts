@@ -1,5 +1,9 @@
+import { setTimeout as sleep } from 'node:timers/promises';
 import { Command } from 'commander';
 import { type DaemonOptions, type OutputOptions, overridesOf, withDaemonOptions, withOutput } from './options.ts';
+
+/** Milliseconds in which most calls of a runtime end. */
+const momentMs = 500;
 
 type Options = DaemonOptions & OutputOptions;
 
@@ -21,18 +25,18 @@ async function run(wanted: string | undefined, { output, ...options }: Options):
   if (process.getuid?.() !== 0) throw new Error('plexus status looks into the namespaces of pods: run it as root');
   const { readDaemonConfig } = await import('../daemon/config.ts');
   const { readSandboxes } = await import('./sandboxes.ts');
-  const { compareSandbox } = await import('./status/compare.ts');
+  const { settledStatus } = await import('./status/settled.ts');
   const { isAsItShouldBe, renderStatus, statusDocument } = await import('./status/report.ts');
   const { print } = await import('./output.ts');
 
   const config = await readDaemonConfig(options.config, overridesOf(options));
-  const { entries, unreadable } = await readSandboxes(config, wanted);
-  if (wanted !== undefined && entries.length === 0 && unreadable.length === 0) {
+  const report = await settledStatus(
+    () => readSandboxes(config, wanted),
+    () => sleep(momentMs),
+  );
+  if (wanted !== undefined && report.attachments.length === 0 && report.unreadable.length === 0) {
     throw new Error(`nothing is attached on this node for ${wanted}, by the journal in ${config.stateDir}`);
   }
-  const attachments = [];
-  for (const entry of entries) attachments.push(...(await compareSandbox(entry)));
-  const report = { attachments, unreadable };
   print(output, 'AttachmentList', statusDocument(report), () => renderStatus(report, output));
   process.exitCode = isAsItShouldBe(report) ? 0 : 1;
 }

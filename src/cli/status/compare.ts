@@ -37,11 +37,25 @@ export interface Compared {
   readonly differences: readonly string[];
 }
 
-/** Compares what the journal has of a sandbox, attachment by attachment, with what is there. Changes nothing. */
-export async function compareSandbox(entry: Entry): Promise<Compared[]> {
-  const sandbox = await lookInto(entry.plan.netns);
-  const held = entry.plan.attachments.filter(({ ifName }) => !entry.deleted.has(ifName));
-  return Promise.all(held.map((planned) => compare(entry, planned, sandbox)));
+/** Tells what a directory of host-local's keeps. */
+type Look = typeof lookAtReservations;
+
+/** Compares what the journal has of sandboxes, attachment by attachment, with what is there. Changes nothing. */
+export async function compareSandboxes(entries: readonly Entry[]): Promise<Compared[]> {
+  const directories = new Map<string, ReturnType<Look>>();
+  // Many pods share a directory, which has a file for each.
+  const look: Look = (directory) => {
+    const known = directories.get(directory) ?? lookAtReservations(directory);
+    directories.set(directory, known);
+    return known;
+  };
+  const compared: Compared[] = [];
+  for (const entry of entries) {
+    const sandbox = await lookInto(entry.plan.netns);
+    const held = entry.plan.attachments.filter(({ ifName }) => !entry.deleted.has(ifName));
+    compared.push(...(await Promise.all(held.map((planned) => compare(entry, planned, sandbox, look)))));
+  }
+  return compared;
 }
 
 /** What a namespace has; a sentence where there is none to look into. */
@@ -60,7 +74,7 @@ async function lookInto(netns: string): Promise<Sandbox> {
   }
 }
 
-async function compare(entry: Entry, planned: PlannedAttachment, sandbox: Sandbox): Promise<Compared> {
+async function compare(entry: Entry, planned: PlannedAttachment, sandbox: Sandbox, look: Look): Promise<Compared> {
   const differences = unfinished(entry);
   let list: NetworkConfigList | undefined;
   let wanted: WantedInterface | undefined;
@@ -74,7 +88,7 @@ async function compare(entry: Entry, planned: PlannedAttachment, sandbox: Sandbo
   const found = typeof sandbox === 'string' ? undefined : foundInterface(planned.ifName, sandbox);
   if (typeof sandbox !== 'string' && wanted !== undefined) differences.push(...interfaceDifferences(wanted, found));
   if (list !== undefined && wanted !== undefined) {
-    differences.push(...(await reservationDifferences(entry, planned, list, wanted)));
+    differences.push(...(await reservationDifferences(entry, planned, list, wanted, look)));
   }
   return { entry, planned, plugins: list?.plugins.map(({ type }) => type) ?? [], wanted, found, differences };
 }
@@ -114,12 +128,13 @@ async function reservationDifferences(
   { ifName, runtimeConfig }: PlannedAttachment,
   list: NetworkConfigList,
   { addresses: given }: WantedInterface,
+  look: Look,
 ): Promise<string[]> {
   const differences: string[] = [];
   for (const config of hostLocalConfigs(list)) {
     try {
       const { directory, sets } = parseHostLocalConfig({ ...config, runtimeConfig }, new Map());
-      const reservations = await lookAtReservations(directory);
+      const reservations = await look(directory);
       const own = reservations.of(containerId, ifName);
       for (const { ip } of given.map(parsePrefix)) {
         // What is in none of its ranges came from another plugin of the chain.
