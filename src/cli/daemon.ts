@@ -45,7 +45,8 @@ async function run(options: Options): Promise<void> {
   const { startDaemon } = await import('../daemon/daemon.ts');
 
   const config = await readDaemonConfig(options.config, overridesOf(options));
-  const log = createLog(config.logLevel);
+  const { log, reopen, settled } = await createLog(config);
+  if (reopen !== undefined) process.on('SIGHUP', reopen);
   process.on('uncaughtException', (error) => {
     log.fatal({ err: error }, 'ended by an error that nobody foresaw');
     process.exit(1);
@@ -54,7 +55,10 @@ async function run(options: Options): Promise<void> {
   for (const signal of ['SIGTERM', 'SIGINT'] as const) {
     process.once(signal, () => {
       log.info({ signal }, 'ending: no more calls are taken');
-      void daemon.close().then(() => process.exit(0));
+      void daemon
+        .close()
+        .then(settled)
+        .then(() => process.exit(0));
     });
   }
 }

@@ -8,6 +8,7 @@ import type { Plugin, PluginRunner } from '../cni/plugin.ts';
 import { commands } from '../cni/version.ts';
 import { isOwnNamespace } from '../linux/namespace.ts';
 import type { Answer, Request } from './frame.ts';
+import type { Gate } from './gate.ts';
 import type { Logger } from './log.ts';
 import { answerMeta, type MetaContext } from './meta.ts';
 import type { Metrics } from './metrics.ts';
@@ -20,6 +21,8 @@ export interface CallContext {
   readonly plugins: ReadonlyMap<string, Plugin>;
   readonly log: Logger;
   readonly metrics: Metrics;
+  /** How many calls of the meta-plugin are worked on at a time. Those of plugins do not wait: one of the others may need it. */
+  readonly gate?: Gate;
 }
 
 /**
@@ -52,11 +55,14 @@ export function callAnswerer(context: CallContext): (request: Request) => Promis
 
 async function route(
   { name, env, stdin }: Request,
-  { meta, plugins }: CallContext,
+  { meta, plugins, gate }: CallContext,
   queue: KeyedQueue,
   report: MetaContext['report'],
 ): Promise<string> {
-  if (metaPlugins.has(name)) return answerMeta(env, stdin, { ...meta, report });
+  if (metaPlugins.has(name)) {
+    const task = (): Promise<string> => answerMeta(env, stdin, { ...meta, report });
+    return gate === undefined ? task() : gate.run(task);
+  }
   const plugin = plugins.get(name);
   if (plugin === undefined) {
     throw new CniError(

@@ -42,6 +42,21 @@ export const daemonSchema = z.looseObject({
       }),
     )
     .default('info'),
+  /** Where the log goes. Absent: standard error. */
+  logFile: pathOrNone,
+  /** Whether it goes to standard error as well. */
+  logToStderr: z.boolean().default(false),
+  /** When the log file becomes a backup: MiB; and when those are removed: days, count; 0 is no limit for both. */
+  logOptions: z
+    .looseObject({
+      maxAge: z.int().min(0).default(5),
+      maxSize: z.int().min(0).default(100),
+      maxBackups: z.int().min(0).default(5),
+      compress: z.boolean().default(true),
+    })
+    .prefault({}),
+  /** Calls of the runtime that are worked on at a time; others wait. Absent or 0: as many as come. */
+  connectionLimit: z.int().min(0).optional(),
   /** Types of built-in plugins that are to be executed from the CNI directories all the same. */
   executedPlugins: z.array(z.string()).default([]),
   /** Directories of executed plugins, separated by colons. It overlays the runtime's configuration where it is given. */
@@ -92,17 +107,6 @@ const idleSchema = z.looseObject({
       certDuration: text.optional(),
     })
     .optional(),
-  connectionLimit: z.int().min(0).optional(),
-  logFile: pathOrNone,
-  logToStderr: flag.optional(),
-  logOptions: z
-    .looseObject({
-      maxAge: z.int().min(0).optional(),
-      maxSize: z.int().min(0).optional(),
-      maxBackups: z.int().min(0).optional(),
-      compress: flag.optional(),
-    })
-    .optional(),
 });
 
 /** Why they change nothing. */
@@ -112,10 +116,6 @@ export const idleReasons: Readonly<Record<keyof typeof idleSchema.shape, string>
   cniDir: 'what was attached is in stateDir',
   enablePprof: 'there is no pprof in Node',
   perNodeCertificate: 'the kubeconfig or the service account is used as it is',
-  connectionLimit: 'the limit is 1000',
-  logFile: 'the log goes to standard error',
-  logToStderr: 'the log goes to standard error',
-  logOptions: 'the log goes to standard error',
 };
 
 /** Every key that somebody here knows. The runtime's configuration may have what this one lacks. */

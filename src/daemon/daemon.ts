@@ -12,16 +12,17 @@ import { callAnswerer } from './calls.ts';
 import { keepCniConfig } from './cni-config/keep.ts';
 import type { ConfigKeeper } from './cni-config/keeper.ts';
 import { type DaemonConfig, reportUnused } from './config.ts';
+import { Gate } from './gate.ts';
 import { serveHealth } from './http.ts';
 import { lockFile } from './lock.ts';
-import { createLog, type Logger } from './log.ts';
+import type { Logger } from './log.ts';
 import { Metrics } from './metrics.ts';
 import { KeyedQueue } from './queue.ts';
 import { incompleteKeys, releaseIncomplete } from './recovery.ts';
 import { CallServer, type Limits } from './server.ts';
 
 export interface DaemonOptions {
-  readonly log?: Logger;
+  readonly log: Logger;
   /** What runs in this process; all that is built in unless told. */
   readonly plugins?: readonly Plugin[];
   readonly limits?: Partial<Limits>;
@@ -51,8 +52,8 @@ export interface Daemon {
  *
  * @throws {Error} saying what is in use by which process, which port is taken, or what is missing from the configuration.
  */
-export async function startDaemon(config: DaemonConfig, options: DaemonOptions = {}): Promise<Daemon> {
-  const { log = createLog(config.logLevel), plugins = builtinPlugins, stopMs = 25_000 } = options;
+export async function startDaemon(config: DaemonConfig, options: DaemonOptions): Promise<Daemon> {
+  const { log, plugins = builtinPlugins, stopMs = 25_000 } = options;
   const access = config.cluster ? clusterAccess(config) : undefined;
   reportUnused(config, log);
   await using starting = new AsyncDisposableStack();
@@ -92,6 +93,7 @@ export async function startDaemon(config: DaemonConfig, options: DaemonOptions =
     plugins: new Map(plugins.map((plugin) => [plugin.type, plugin])),
     log,
     metrics,
+    ...(config.connectionLimit && { gate: new Gate(config.connectionLimit) }),
   });
   const server = await CallServer.listen({
     path: config.socket,

@@ -1,9 +1,10 @@
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
-import { readdir, readFile, stat, writeFile } from 'node:fs/promises';
+import { readdir, readFile, rename, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { describe, test } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { callDaemon } from '../../src/daemon/client.ts';
 import { testDirectory } from '../support/directory.ts';
 import { run, start } from './plexus.ts';
@@ -56,6 +57,48 @@ describe('plexus daemon', { timeout }, () => {
       await assert.rejects(stat(socket), { code: 'ENOENT' });
     });
   }
+
+  test('logs to a file, goes on in another after SIGHUP, and loses no line at its end', async () => {
+    await using directory = await testDirectory();
+    const at = (name: string): string => join(directory.path, name);
+    const config = {
+      stateDir: at('state'),
+      socketDir: at('run'),
+      metricsPort: 0,
+      logFile: at('log/plexus.log'),
+      logToStderr: true,
+    };
+    await writeFile(at('daemon.json'), JSON.stringify(config));
+    const child = start(['daemon', '--config', at('daemon.json'), '--no-cluster']);
+    const lines = createInterface(child.stderr ?? assert.fail());
+    const logged: string[] = [];
+    lines.on('line', (line) => logged.push(line));
+    await once(lines, 'line');
+    while (!(await readFile(config.logFile, 'utf8')).includes('"ready"')) await sleep(5);
+    await rename(config.logFile, at('log/moved'));
+    child.kill('SIGHUP');
+    while (!(await readdir(at('log'))).includes('plexus.log')) await sleep(5);
+    child.kill('SIGTERM');
+    assert.deepEqual(await once(child, 'close'), [0, null]);
+    const texts = await Promise.all(['log/moved', 'log/plexus.log'].map((name) => readFile(at(name), 'utf8')));
+    assert.deepEqual(texts.join('').trimEnd().split('\n'), logged);
+    assert.match(logged.at(-1) ?? '', /"ended"/);
+  });
+
+  test('goes on with standard error where the log file cannot be opened', async () => {
+    await using directory = await testDirectory();
+    const at = (name: string): string => join(directory.path, name);
+    const config = { stateDir: at('state'), socketDir: at('run'), metricsPort: 0, logFile: directory.path };
+    await writeFile(at('daemon.json'), JSON.stringify(config));
+    const child = start(['daemon', '--config', at('daemon.json'), '--no-cluster']);
+    const lines = createInterface(child.stderr ?? assert.fail());
+    const logged: string[] = [];
+    lines.on('line', (line) => logged.push(JSON.parse(line).msg));
+    while (!logged.includes('ready')) await once(lines, 'line');
+    assert.equal(logged[0], 'the log file cannot be opened: the log goes to standard error');
+    child.kill('SIGTERM');
+    assert.deepEqual(await once(child, 'close'), [0, null]);
+  });
 
   const wrong: readonly [string, readonly string[], RegExp][] = [
     ['a configuration that is not there', ['--config', '/nowhere/daemon.json'], /^plexus: .*\/nowhere\/daemon\.json/],

@@ -312,3 +312,22 @@ test('what is not built in is executed from the directories of the configuration
   const second = await node.call({ command: 'ADD', sandbox: 'c2', env });
   assert.deepEqual(JSON.parse(second.stdout).ips, [{ address: '10.0.0.2/8' }]);
 });
+
+test('with a connectionLimit, calls of the runtime wait for one another', { timeout: 30_000 }, async () => {
+  const plugin = slowPlugin();
+  await using node = await startNode({ plugins: [plugin] }, { connectionLimit: 1 });
+  const first = node.call({ command: 'ADD', sandbox: 'c1' });
+  await plugin.began(1);
+  const second = node.call({ command: 'ADD', sandbox: 'c2' });
+  // The plugin itself is called past the limit: what is executed for the first call may need it.
+  const config = JSON.stringify({ cniVersion: '1.1.0', name: 'alone', type: 'fake' });
+  const alone = node.call({ command: 'ADD', as: 'fake', sandbox: 'c3', stdin: config });
+  await plugin.began(2);
+  plugin.open();
+  assert.deepEqual(
+    (await Promise.all([first, second, alone])).map(({ exitStatus }) => exitStatus),
+    [0, 0, 0],
+  );
+  const ofRuntime = plugin.steps.filter((step) => !step.includes('c3'));
+  assert.deepEqual(ofRuntime, ['ADD c1 begins', 'ADD c1 ends', 'ADD c2 begins', 'ADD c2 ends']);
+});

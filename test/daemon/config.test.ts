@@ -19,6 +19,8 @@ test('without a file all has its default', async () => {
     eventReporter: 'multus',
     metricsPort: 9091,
     logLevel: 'info',
+    logToStderr: false,
+    logOptions: { maxAge: 5, maxSize: 100, maxBackups: 5, compress: true },
     executedPlugins: [],
     binDir: '/opt/cni/bin',
     cniConfigDir: '/etc/cni/net.d',
@@ -77,6 +79,7 @@ const wrong: readonly [string, string, string | RegExp][] = [
     '{"perNodeCertificate":{"enabled":"yes"}}',
     'perNodeCertificate.enabled: expected true or false, found "yes"',
   ],
+  ['a wrong key of the rotation', '{"logOptions":{"maxSize":-1}}', 'logOptions.maxSize: expected at least 0, found -1'],
   [
     'a default network in another directory',
     '{"multusMasterCNI":"../10-aws.conflist"}',

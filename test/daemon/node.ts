@@ -30,7 +30,7 @@ export interface Node extends AsyncDisposable {
   readonly lines: readonly LogLine[];
   call(call: Call): Promise<Answer>;
   /** Ends the daemon and starts it anew on the same directories. */
-  restart(options?: DaemonOptions): Promise<void>;
+  restart(options?: Partial<DaemonOptions>): Promise<void>;
 }
 
 /** What the runtime sends; its default network is one plugin of the type given. */
@@ -39,7 +39,11 @@ const metaConfig = { cniVersion: '1.1.0', name: 'plexus', type: 'plexus', cluste
 /**
  * A daemon without a cluster, whose default network is one plugin, `fake` unless told, and which has the plugins given.
  */
-export async function startNode(options: DaemonOptions = {}, config: JsonObject = {}, type = 'fake'): Promise<Node> {
+export async function startNode(
+  options: Partial<DaemonOptions> = {},
+  config: JsonObject = {},
+  type = 'fake',
+): Promise<Node> {
   const directory = await testDirectory();
   const at = (name: string): string => join(directory.path, name);
   for (const name of ['net.d', 'bin']) await mkdir(at(name));
