@@ -5,6 +5,7 @@ import { isJsonObject } from '../cni/json.ts';
 import { parseJson } from '../cni/parse-json.ts';
 import type { Cluster } from '../kubernetes/cluster.ts';
 import { NetworkNotFoundError } from '../kubernetes/networks.ts';
+import type { NetworkAttachmentDefinition } from '../kubernetes/schemas.ts';
 import type { Settings } from './settings.ts';
 
 /** A network's configuration as it was found. */
@@ -15,6 +16,8 @@ export interface NetworkSource {
   readonly source: string;
   /** The network's name where the configuration has none. */
   readonly name: string;
+  /** The object that it was found by, where it was found by one. */
+  readonly definition?: NetworkAttachmentDefinition;
 }
 
 /** The names of the meta-plugin, ours and Multus': a network that is one of these would call itself for ever. */
@@ -28,32 +31,78 @@ const isConfigurationFile = (name: string): boolean => /\.(conf|conflist|json)$/
  * @throws {CniError} 7 telling each place that was looked at.
  */
 export async function findDefaultNetwork(settings: Settings, cluster: Cluster | undefined): Promise<NetworkSource> {
-  const { clusterNetwork, cniConfigDir, multusNamespace } = settings;
+  const { clusterNetwork } = settings;
+  if (clusterNetwork) return find(clusterNetwork, 'default network, clusterNetwork', settings, cluster);
+  const [first] = inlineNetworks(settings);
+  if (first === undefined) throw new Error('settings without clusterNetwork have delegates');
+  return first;
+}
+
+/**
+ * Finds the networks that a pod gets next without asking for any: those of `delegates`, then `defaultNetworks`.
+ *
+ * @param namespace The pod's; undefined for a sandbox of which no pod is known, which gets none of `defaultNetworks`.
+ * @throws {CniError} 7 telling each place that was looked at.
+ */
+export async function findFurtherNetworks(
+  namespace: string | undefined,
+  settings: Settings,
+  cluster: Cluster | undefined,
+): Promise<NetworkSource[]> {
+  const { clusterNetwork, defaultNetworks, systemNamespaces } = settings;
+  const inline = clusterNetwork ? [] : inlineNetworks(settings).slice(1);
+  if (namespace === undefined || systemNamespaces.includes(namespace)) return inline;
+  const named = defaultNetworks.map((each, index) =>
+    find(each, `network defaultNetworks[${index}],`, settings, cluster),
+  );
+  return [...inline, ...(await Promise.all(named))];
+}
+
+function inlineNetworks({ delegates }: Settings): NetworkSource[] {
+  return delegates.map((config, index) => ({
+    config: JSON.stringify(config),
+    source: `delegates[${index}]`,
+    name: '',
+  }));
+}
+
+/** @param what Of the configuration, for error messages. */
+async function find(
+  wanted: string,
+  what: string,
+  { confDir, cniConfigDir, multusNamespace }: Settings,
+  cluster: Cluster | undefined,
+): Promise<NetworkSource> {
   const looked: string[] = [];
-  if (!clusterNetwork.includes('/')) {
+  if (!wanted.includes('/')) {
     if (cluster !== undefined) {
-      const source = `NetworkAttachmentDefinition ${multusNamespace}/${clusterNetwork}`;
-      const config = await definedConfig(cluster, multusNamespace, clusterNetwork);
-      if (config) return { config, source, name: clusterNetwork };
-      looked.push(source);
+      const found = await findDefinition(cluster, multusNamespace, wanted);
+      if (found !== undefined) return found;
+      looked.push(`NetworkAttachmentDefinition ${multusNamespace}/${wanted}`);
     }
-    const named = await findByName(cniConfigDir, clusterNetwork);
-    if (named !== undefined) return named;
-    looked.push(`a configuration named "${clusterNetwork}" in ${cniConfigDir}`);
+    for (const directory of new Set([confDir, cniConfigDir])) {
+      const named = await findByName(directory, wanted);
+      if (named !== undefined) return named;
+      looked.push(`a configuration named "${wanted}" in ${directory}`);
+    }
   }
-  const file = await findFile(clusterNetwork);
+  const file = await findFile(wanted);
   if (file !== undefined) return file;
-  looked.push(`the path ${clusterNetwork}`);
+  looked.push(`the path ${wanted}`);
   throw new CniError(
     ErrorCode.InvalidNetworkConfig,
-    `the default network, clusterNetwork "${clusterNetwork}", was not found; looked for ${looked.join(', then ')}`,
-    'install the default network, or name the one that is installed',
+    `the ${what} "${wanted}", was not found; looked for ${looked.join(', then ')}`,
+    `install ${what.startsWith('default') ? 'the default network' : 'that network'}, or name the one that is installed`,
   );
 }
 
-async function definedConfig(cluster: Cluster, namespace: string, name: string): Promise<string | undefined> {
+async function findDefinition(cluster: Cluster, namespace: string, name: string): Promise<NetworkSource | undefined> {
   try {
-    return (await cluster.network(namespace, name)).spec.config;
+    const definition = await cluster.network(namespace, name);
+    const { config } = definition.spec;
+    // An empty one stands for a configuration of its name in a directory.
+    if (config.trim() === '') return undefined;
+    return { config, source: `NetworkAttachmentDefinition ${namespace}/${name}`, name, definition };
   } catch (error) {
     if (error instanceof NetworkNotFoundError) return undefined;
     throw error;

@@ -1,22 +1,26 @@
 import { formatArgs } from '../cni/args.ts';
 import { capabilitiesOf } from '../cni/chain.ts';
 import { type NetworkConfigList, parseNetworkConfig } from '../cni/config.ts';
-import { CniError, ErrorCode, toCniError } from '../cni/error.ts';
+import { CniError, ErrorCode } from '../cni/error.ts';
 import type { JsonObject } from '../cni/json.ts';
 import type { Attachment } from '../cni/plugin.ts';
 import type { Plan, PlannedAttachment } from '../journal/entry.ts';
 import type { Cluster } from '../kubernetes/cluster.ts';
 import type { NetworkAttachmentDefinition, Pod } from '../kubernetes/schemas.ts';
 import { requestedCapabilities } from './capabilities.ts';
-import { findByName, findDefaultNetwork, metaPlugins, type NetworkSource } from './default-network.ts';
+import { metaPlugins, type NetworkSource } from './default-network.ts';
 import { interfaceNames } from './interface-names.ts';
-import { type NetworkSelection, networksAnnotation, parseNetworks } from './selection.ts';
+import { invalidConfig } from './invalid-config.ts';
+import { type PodNetwork, podNetworks } from './pod-networks.ts';
 import type { Settings } from './settings.ts';
 
 /** What the runtime asked for, and what is known of the cluster and the node. */
 export interface PlanRequest {
   readonly attachment: Attachment;
-  /** The runtime's own runtimeConfig: it is meant for the default network alone (specification v1.3, section 3.4). */
+  /**
+   * The runtime's own runtimeConfig, with capabilities that nobody here knows: it is meant for the default network alone
+   * (specification v1.3, section 3.4).
+   */
   readonly runtimeConfig: JsonObject;
   readonly settings: Settings;
   readonly cluster: Cluster | undefined;
@@ -37,19 +41,16 @@ export interface ReadyPlan {
 }
 
 /**
- * Works out each interface that a pod gets, in order: the default network, then those of its annotation. Nothing is
- * changed by it, so what is wrong with any of them is found before the first is made.
+ * Works out each interface that a pod gets, in the order of its networks. Nothing is changed by it, so what is wrong with
+ * any of them is found before the first is made.
  *
  * @throws {CniError} 7 naming the annotation or the object, the path in it and what was expected.
  */
 export async function planAttachments(request: PlanRequest): Promise<ReadyPlan> {
-  const { attachment, settings, cluster, pod } = request;
-  const selections = pod === undefined ? [] : selectedNetworks(pod);
-  const names = namesFor(selections, attachment.ifName);
-  const attachments = await Promise.all([
-    planDefault(request, await findDefaultNetwork(settings, cluster)),
-    ...selections.map((selection, index) => planSelected(selection, names[index] ?? '', request)),
-  ]);
+  const { attachment, pod } = request;
+  const networks = await podNetworks(request);
+  const names = interfacesOf(networks, attachment.ifName);
+  const attachments = networks.map((network, index) => planNetwork(network, names[index] ?? '', request));
   const plan: Plan = {
     version: 1,
     containerId: attachment.containerId,
@@ -68,66 +69,37 @@ export function plannedList(planned: PlannedAttachment): NetworkConfigList {
   return parseNetworkConfig(planned.config, planned.source, { defaultName: planned.defaultName });
 }
 
-function selectedNetworks(pod: Pod): NetworkSelection[] {
-  const annotation = pod.metadata.annotations[networksAnnotation];
-  if (annotation === undefined) return [];
-  const selections = invalidConfig(() => parseNetworks(annotation, pod.metadata.namespace));
-  for (const path of ['IPv4', 'IPv6'] as const) {
-    const claimants = selections.filter(({ defaultRoute }) =>
-      defaultRoute?.some((gw) => gw.includes(':') === (path === 'IPv6')),
-    );
-    if (claimants.length > 1) {
-      throw new CniError(
-        ErrorCode.InvalidNetworkConfig,
-        `annotation ${networksAnnotation}: ${claimants.map(({ name }) => name).join(' and ')} both ask for the ${path} default route; one may have it`,
-      );
-    }
-  }
-  return selections;
+/** @param defaultInterface What the runtime calls the default network's. */
+function interfacesOf(networks: readonly PodNetwork[], defaultInterface: string): string[] {
+  const requested = networks.map(({ isDefault, selection }) => {
+    return selection?.interface ?? (isDefault ? defaultInterface : undefined);
+  });
+  return invalidConfig(() => interfaceNames(requested, ['lo']));
 }
 
-function namesFor(selections: readonly NetworkSelection[], defaultInterface: string): string[] {
-  const requested = selections.map((selection) => selection.interface);
-  return invalidConfig(() => interfaceNames(requested, ['lo', defaultInterface]));
-}
-
-function planDefault(request: PlanRequest, found: NetworkSource): ReadyAttachment {
-  const list = readNetwork(found);
-  const planned: PlannedAttachment = {
-    network: list.name,
-    ifName: request.attachment.ifName,
-    isDefault: true,
-    config: found.config,
-    source: found.source,
-    defaultName: found.name,
-    runtimeConfig: request.runtimeConfig,
-    cniArgs: {},
-  };
-  return { planned, list };
-}
-
-async function planSelected(
-  selection: NetworkSelection,
+function planNetwork(
+  { found, isDefault, selection }: PodNetwork,
   ifName: string,
-  { cluster, settings }: PlanRequest,
-): Promise<ReadyAttachment> {
-  if (cluster === undefined) throw new Error('a pod without a cluster has no networks annotation');
-  const definition = await cluster.network(selection.namespace, selection.name);
-  const found = await definedNetwork(definition, settings.confDir);
+  request: PlanRequest,
+): ReadyAttachment {
   const list = readNetwork(found);
-  const network = `${selection.namespace}/${selection.name}`;
+  const network = isDefault || found.definition === undefined ? list.name : qualifiedName(found.definition);
+  const asked =
+    selection && invalidConfig(() => requestedCapabilities(selection, capabilitiesOf(list)), `network ${network}`);
   const planned: PlannedAttachment = {
     network,
     ifName,
-    isDefault: false,
+    isDefault,
     config: found.config,
     source: found.source,
     defaultName: found.name,
-    runtimeConfig: invalidConfig(() => requestedCapabilities(selection, capabilitiesOf(list)), `network ${network}`),
-    cniArgs: selection.cniArgs ?? {},
+    runtimeConfig: { ...(isDefault && request.runtimeConfig), ...asked },
+    cniArgs: selection?.cniArgs ?? {},
   };
-  return { planned, list, defaultRoute: selection.defaultRoute };
+  return { planned, list, defaultRoute: selection?.defaultRoute };
 }
+
+const qualifiedName = ({ metadata }: NetworkAttachmentDefinition): string => `${metadata.namespace}/${metadata.name}`;
 
 /** Refuses a network that would call this very plugin: it would wait for the sandbox that waits for it. */
 function readNetwork({ config, source, name }: NetworkSource): NetworkConfigList {
@@ -136,30 +108,4 @@ function readNetwork({ config, source, name }: NetworkSource): NetworkConfigList
   if (own === undefined) return list;
   const message = `network "${list.name}": type: expected a network plugin, found "${own.type}", which attaches pods to networks`;
   throw new CniError(ErrorCode.InvalidNetworkConfig, message, source);
-}
-
-/** The configuration that a definition holds or, where its spec.config is empty, names (specification v1.3, section 3.2). */
-async function definedNetwork(definition: NetworkAttachmentDefinition, confDir: string): Promise<NetworkSource> {
-  const { namespace, name } = definition.metadata;
-  const { config } = definition.spec;
-  const source = `NetworkAttachmentDefinition ${namespace}/${name}, spec.config`;
-  if (config.trim() !== '') return { config, source, name };
-  const found = await findByName(confDir, name);
-  if (found !== undefined) return found;
-  throw new CniError(
-    ErrorCode.InvalidNetworkConfig,
-    `${source} is empty, and no configuration in ${confDir} is named "${name}"`,
-    `write the configuration into spec.config, or into a file of ${confDir} on each node`,
-  );
-}
-
-/** Runs what reads a user's words; what it throws is an invalid network configuration. */
-function invalidConfig<T>(read: () => T, where?: string): T {
-  try {
-    return read();
-  } catch (error) {
-    const { message } = toCniError(error);
-    const text = where === undefined ? message : `${where}: ${message}`;
-    throw new CniError(ErrorCode.InvalidNetworkConfig, text, '', { cause: error });
-  }
 }

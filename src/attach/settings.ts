@@ -1,27 +1,45 @@
 import { z } from 'zod';
 import { CniError, ErrorCode } from '../cni/error.ts';
-import type { JsonObject } from '../cni/json.ts';
+import { isJsonObject, type JsonObject } from '../cni/json.ts';
 import { isCniVersion } from '../cni/version.ts';
 
 /**
  * What the administrator set: the configuration that the runtime sends with each call, overlaid by the daemon's own.
  * The keys are those of Multus.
  */
-export const settingsSchema = z.looseObject({
-  cniVersion: z.string().refine(isCniVersion, { error: 'expected a cniVersion from 0.1.0 to 1.1.0' }).default('0.1.0'),
-  name: z.string().default('plexus'),
-  /**
-   * The network that every pod gets as its first: a NetworkAttachmentDefinition in `multusNamespace`, the name of a
-   * configuration in `cniConfigDir`, a directory (its first configuration), or a file; looked for in that order.
-   */
-  clusterNetwork: z.string({ error: 'expected the name or the file of the default network' }).min(1),
-  /** Where a NetworkAttachmentDefinition with an empty spec.config finds its configuration. */
-  confDir: z.string().default('/etc/cni/multus/net.d'),
-  cniConfigDir: z.string().default('/etc/cni/net.d'),
-  /** Looked through for executed plugins before CNI_PATH. */
-  binDir: z.string().default('/opt/cni/bin'),
-  multusNamespace: z.string().default('kube-system'),
-});
+export const settingsSchema = z
+  .looseObject({
+    cniVersion: z
+      .string()
+      .refine(isCniVersion, { error: 'expected a cniVersion from 0.1.0 to 1.1.0' })
+      .default('0.1.0'),
+    name: z.string().default('plexus'),
+    /**
+     * The network that every pod gets as its first: a NetworkAttachmentDefinition in `multusNamespace`, the name of a
+     * configuration in `confDir` or `cniConfigDir`, a directory (its first configuration), or a file; looked for in that
+     * order.
+     */
+    clusterNetwork: z.string({ error: 'expected the name or the file of the default network' }).optional(),
+    /** Networks that pods outside of `systemNamespaces` get next; each is looked for as `clusterNetwork` is. */
+    defaultNetworks: z.array(z.string().min(1)).default([]),
+    /** Namespaces whose pods go without `defaultNetworks`. */
+    systemNamespaces: z.array(z.string()).default(['kube-system']),
+    /** Instead of `clusterNetwork`: the configurations of networks that every pod gets, the first as its default network. */
+    delegates: z
+      .array(z.custom<JsonObject>(isJsonObject, { error: 'expected the configuration of a network' }))
+      .default([]),
+    /** Where a NetworkAttachmentDefinition with an empty spec.config finds its configuration. */
+    confDir: z.string().default('/etc/cni/multus/net.d'),
+    cniConfigDir: z.string().default('/etc/cni/net.d'),
+    /** Looked through for executed plugins before CNI_PATH. */
+    binDir: z.string().default('/opt/cni/bin'),
+    multusNamespace: z.string().default('kube-system'),
+  })
+  .refine(({ clusterNetwork, delegates }) => clusterNetwork || delegates.length > 0, {
+    path: ['clusterNetwork'],
+    error:
+      'expected the name or the file of the default network; or "delegates", a list that begins with its configuration',
+  });
 
 export type Settings = Readonly<z.infer<typeof settingsSchema>>;
 

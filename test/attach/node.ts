@@ -40,6 +40,8 @@ export interface Node extends AsyncDisposable {
   readonly pod: Pod;
   readonly faults: Faults;
   readonly reports: readonly AttachmentReport[];
+  /** What the plugin `faulty` was given, at each ADD. */
+  readonly configs: readonly JsonObject[];
   add(): Promise<Result>;
   /** DEL from the journal alone, which is all there is of a pod that is gone. */
   remove(netns?: string): Promise<void>;
@@ -53,7 +55,16 @@ export interface Node extends AsyncDisposable {
 export interface NodeOptions {
   /** The pod's networks annotation. */
   readonly networks?: string;
-  /** spec.config of each NetworkAttachmentDefinition of the namespace default, by its name. */
+  /** Its other annotations. */
+  readonly annotations?: Readonly<Record<string, string>>;
+  /** Its namespace and name; default/app unless told. */
+  readonly namespace?: string;
+  readonly name?: string;
+  /** What the administrator sets beside where the default network is, and what takes its place. */
+  readonly settings?: JsonObject;
+  /** The runtime's own. */
+  readonly runtimeConfig?: JsonObject;
+  /** spec.config of each NetworkAttachmentDefinition, by its name, or namespace and name where that is not default. */
   readonly definitions?: Readonly<Record<string, JsonObject | string>>;
   /** The default network's configuration. */
   readonly defaultNetwork?: JsonObject;
@@ -73,21 +84,27 @@ export async function startNode(options: (ipam: JsonObject) => NodeOptions): Pro
   const directory = await mkdtemp(join(tmpdir(), 'plx-attach-'));
   const dataDir = join(directory, 'networks');
   const ipam = { type: 'host-local', dataDir };
-  const { networks, definitions = {}, defaultNetwork = clusterNetwork(ipam) } = options(ipam);
+  const { networks, definitions = {}, defaultNetwork = clusterNetwork(ipam), ...rest } = options(ipam);
+  const { namespace = 'default', name: podName = 'app', runtimeConfig = {} } = rest;
   const defaultFile = join(directory, '10-default.conflist');
   await writeFile(defaultFile, JSON.stringify(defaultNetwork));
 
-  const annotations = networks === undefined ? {} : { 'k8s.v1.cni.cncf.io/networks': networks };
-  const objects = Object.entries(definitions).map(([name, config]) =>
-    network(name, typeof config === 'string' ? config : JSON.stringify(config)),
-  );
-  const kubernetes = await playground({ objects: [pod('app', { annotations }), ...objects] });
+  const annotations = {
+    ...rest.annotations,
+    ...(networks !== undefined && { 'k8s.v1.cni.cncf.io/networks': networks }),
+  };
+  const objects = Object.entries(definitions).map(([key, config]) => {
+    const [name = '', ns] = key.split('/').toReversed();
+    return network(name, typeof config === 'string' ? config : JSON.stringify(config), ns);
+  });
+  const kubernetes = await playground({ objects: [pod(podName, { namespace, annotations }), ...objects] });
   const { api, cluster } = kubernetes;
   await cluster.ready;
 
   const journal = await Journal.open(join(directory, 'journal'));
   const faults: Faults = {};
-  const runner = new Runner({ builtin: [...builtinPlugins, faultyPlugin(faults)] });
+  const configs: JsonObject[] = [];
+  const runner = new Runner({ builtin: [...builtinPlugins, faultyPlugin(faults, configs)] });
   const reports: AttachmentReport[] = [];
   const release: ReleaseContext = { journal, runner, path: [], report: (report) => reports.push(report) };
   const sandbox = await testNamespace();
@@ -95,11 +112,11 @@ export async function startNode(options: (ipam: JsonObject) => NodeOptions): Pro
     containerId: 'sandbox-1',
     netns: sandbox.path,
     ifName: 'eth0',
-    args: parseArgs('IgnoreUnknown=1;K8S_POD_NAMESPACE=default;K8S_POD_NAME=app'),
+    args: parseArgs(`IgnoreUnknown=1;K8S_POD_NAMESPACE=${namespace};K8S_POD_NAME=${podName}`),
     path: [],
   };
-  const settings = parseSettings({ clusterNetwork: defaultFile, confDir: directory }, 'the test');
-  const podOfSandbox = await cluster.pod('default', 'app');
+  const settings = parseSettings({ clusterNetwork: defaultFile, confDir: directory, ...rest.settings }, 'the test');
+  const podOfSandbox = await cluster.pod(namespace, podName);
   return {
     directory,
     api,
@@ -112,18 +129,19 @@ export async function startNode(options: (ipam: JsonObject) => NodeOptions): Pro
     pod: podOfSandbox,
     faults,
     reports,
-    add: () => addSandbox({ attachment, runtimeConfig: {}, settings, cluster, pod: podOfSandbox }, release),
+    configs,
+    add: () => addSandbox({ attachment, runtimeConfig, settings, cluster, pod: podOfSandbox }, release),
     async remove(netns = sandbox.path) {
       const entry = await journal.read(attachment);
       if (entry !== undefined) await releaseEntry(attachment, entry, netns, release);
     },
     async events(count) {
-      const listed = () => api.store.list(eventResource, 'default');
+      const listed = () => api.store.list(eventResource, namespace);
       await until(() => listed().length >= count);
       return listed().map((event) => `${event['reason']}: ${event['message']}`);
     },
     networkStatus() {
-      const { annotations } = api.store.get(pods, 'default', 'app').metadata;
+      const { annotations } = api.store.get(pods, namespace, podName).metadata;
       return JSON.parse(annotations?.['k8s.v1.cni.cncf.io/network-status'] ?? '[]');
     },
     async state() {
@@ -142,12 +160,13 @@ export async function startNode(options: (ipam: JsonObject) => NodeOptions): Pro
   };
 }
 
-/** A plugin that does nothing but fail, when it is told to. */
-function faultyPlugin(faults: Faults): Plugin {
+/** A plugin that does nothing but fail, when it is told to, and keeps what it was given. */
+function faultyPlugin(faults: Faults, configs: JsonObject[]): Plugin {
   return {
     type: 'faulty',
     versions: cniVersions,
-    async add({ prevResult }) {
+    async add({ config, prevResult }) {
+      configs.push(config);
       if (faults.add !== undefined) throw faults.add;
       return prevResult ?? { interfaces: [], ips: [], routes: [], dns: {} };
     },

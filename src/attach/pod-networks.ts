@@ -1,0 +1,80 @@
+import { CniError, ErrorCode } from '../cni/error.ts';
+import type { Cluster } from '../kubernetes/cluster.ts';
+import type { NetworkAttachmentDefinition, Pod } from '../kubernetes/schemas.ts';
+import { findByName, findDefaultNetwork, findFurtherNetworks, type NetworkSource } from './default-network.ts';
+import { invalidConfig } from './invalid-config.ts';
+import { type NetworkSelection, networksAnnotation, parseNetworks } from './selection.ts';
+import type { Settings } from './settings.ts';
+
+/** A network that a pod gets. */
+export interface PodNetwork {
+  readonly found: NetworkSource;
+  readonly isDefault: boolean;
+  /** What the pod asks of it; undefined for one that it gets without asking. */
+  readonly selection?: NetworkSelection;
+}
+
+export interface PodNetworksRequest {
+  readonly settings: Settings;
+  readonly cluster: Cluster | undefined;
+  readonly pod: Pod | undefined;
+}
+
+/**
+ * Finds all networks that a pod gets: the default network, those that the administrator gives to every pod, then those of
+ * the pod's own annotation.
+ *
+ * @throws {CniError} 7 naming the annotation or the object, the path in it and what was expected.
+ */
+export async function podNetworks({ settings, cluster, pod }: PodNetworksRequest): Promise<PodNetwork[]> {
+  const selections = pod === undefined ? [] : selectedNetworks(pod);
+  const [first, further, selected] = await Promise.all([
+    findDefaultNetwork(settings, cluster),
+    findFurtherNetworks(pod?.metadata.namespace, settings, cluster),
+    Promise.all(selections.map((selection) => findSelected(selection, settings, cluster))),
+  ]);
+  return [{ found: first, isDefault: true }, ...further.map((found) => ({ found, isDefault: false })), ...selected];
+}
+
+function selectedNetworks(pod: Pod): NetworkSelection[] {
+  const annotation = pod.metadata.annotations[networksAnnotation];
+  if (annotation === undefined) return [];
+  const selections = invalidConfig(() => parseNetworks(annotation, pod.metadata.namespace));
+  for (const path of ['IPv4', 'IPv6'] as const) {
+    const claimants = selections.filter(({ defaultRoute }) =>
+      defaultRoute?.some((gw) => gw.includes(':') === (path === 'IPv6')),
+    );
+    if (claimants.length > 1) {
+      throw new CniError(
+        ErrorCode.InvalidNetworkConfig,
+        `annotation ${networksAnnotation}: ${claimants.map(({ name }) => name).join(' and ')} both ask for the ${path} default route; one may have it`,
+      );
+    }
+  }
+  return selections;
+}
+
+async function findSelected(
+  selection: NetworkSelection,
+  { confDir }: Settings,
+  cluster: Cluster | undefined,
+): Promise<PodNetwork> {
+  if (cluster === undefined) throw new Error('a pod without a cluster has no networks annotation');
+  const definition = await cluster.network(selection.namespace, selection.name);
+  return { found: await definedNetwork(definition, confDir), isDefault: false, selection };
+}
+
+/** The configuration that a definition holds or, where its spec.config is empty, names (specification v1.3, section 3.2). */
+async function definedNetwork(definition: NetworkAttachmentDefinition, confDir: string): Promise<NetworkSource> {
+  const { namespace, name } = definition.metadata;
+  const { config } = definition.spec;
+  const source = `NetworkAttachmentDefinition ${namespace}/${name}, spec.config`;
+  if (config.trim() !== '') return { config, source, name, definition };
+  const found = await findByName(confDir, name);
+  if (found !== undefined) return { ...found, definition };
+  throw new CniError(
+    ErrorCode.InvalidNetworkConfig,
+    `${source} is empty, and no configuration in ${confDir} is named "${name}"`,
+    `write the configuration into spec.config, or into a file of ${confDir} on each node`,
+  );
+}
