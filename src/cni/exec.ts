@@ -1,10 +1,12 @@
 import { type ChildProcessWithoutNullStreams, spawn } from 'node:child_process';
+import type { Stats } from 'node:fs';
 import { stat } from 'node:fs/promises';
 import { resolve as resolvePath } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { CniError, ErrorCode } from './error.ts';
 import { isJsonObject, type JsonObject } from './json.ts';
 import { parseJson } from './parse-json.ts';
+import { resolveIn } from './root.ts';
 
 /** A result larger than this is not one. */
 const maxStdout = 1 << 20;
@@ -24,6 +26,15 @@ export interface Execution {
   readonly stdin: string;
   /** After this many milliseconds the plugin is killed. */
   readonly timeoutMs: number;
+  /** Where the plugin's root is to be. Absent: this process's own. */
+  readonly root?: Root | undefined;
+}
+
+/** A directory that executed plugins have as their root: that of the node, for a daemon in a pod. */
+export interface Root {
+  readonly directory: string;
+  /** Path of chroot(1), which is executed with the directory and the plugin. */
+  readonly chroot: string;
 }
 
 /** There is no binary for a plugin, so it has done nothing. */
@@ -32,16 +43,17 @@ export class PluginNotFoundError extends CniError {}
 /**
  * Finds a plugin's binary: the first regular file of that name in the directories.
  *
+ * @param root Where the directories are, and the path returned.
  * @throws {CniError} 7 when the type is not a plain file name.
  * @throws {PluginNotFoundError} 999 when there is no such file.
  */
-export async function findPlugin(type: string, path: readonly string[]): Promise<string> {
+export async function findPlugin(type: string, path: readonly string[], root?: Root): Promise<string> {
   if (type === '' || type === '.' || type === '..' || /[/\0]/.test(type)) {
     throw new CniError(ErrorCode.InvalidNetworkConfig, `type: expected the name of a plugin, found "${type}"`);
   }
   for (const directory of path) {
     const file = resolvePath(directory, type);
-    const found = await stat(file).catch(() => undefined);
+    const found = await (root === undefined ? stat(file) : statIn(root, file)).catch(() => undefined);
     if (found?.isFile()) return file;
   }
   throw new PluginNotFoundError(
@@ -51,6 +63,8 @@ export async function findPlugin(type: string, path: readonly string[]): Promise
   );
 }
 
+const statIn = async ({ directory }: Root, file: string): Promise<Stats> => stat(await resolveIn(directory, file));
+
 /**
  * Executes a plugin without a shell and returns what it printed.
  *
@@ -59,7 +73,7 @@ export async function findPlugin(type: string, path: readonly string[]): Promise
  *   started, or printed too much; 999 when it failed without saying why, with the end of its standard error.
  */
 export async function executePlugin(file: string, execution: Execution): Promise<string> {
-  const output = await collect(await start(file, execution), execution);
+  const output = await outputOf(file, execution);
   if (output.end === 'timeout') {
     throw new CniError(
       ErrorCode.TryAgainLater,
@@ -86,24 +100,43 @@ interface Output {
   readonly stderr: string;
 }
 
-async function start(file: string, { env }: Execution): Promise<ChildProcessWithoutNullStreams> {
+/** chroot(1) says in its own words that the binary is being replaced; nothing was executed then. */
+const saysBusy = ({ end, stderr }: Output): boolean => end === 'exit status 126' && stderr.endsWith('Text file busy');
+
+async function outputOf(file: string, execution: Execution): Promise<Output> {
+  const once = async (): Promise<Output> => collect(await start(file, execution), execution);
+  if (execution.root === undefined) return once();
+  for (const wait of busyWaitsMs) {
+    const output = await once();
+    if (!saysBusy(output)) return output;
+    await sleep(wait);
+  }
+  return once();
+}
+
+async function start(file: string, { env, root }: Execution): Promise<ChildProcessWithoutNullStreams> {
   for (const wait of busyWaitsMs) {
     try {
-      return await spawned(file, env);
+      return await spawned(file, env, root);
     } catch (thrown) {
       if (!isBusy(thrown)) throw startFailure(file, thrown);
       await sleep(wait);
     }
   }
-  return spawned(file, env).catch((thrown: unknown) => {
+  return spawned(file, env, root).catch((thrown: unknown) => {
     throw startFailure(file, thrown);
   });
 }
 
 /** Some failures of spawn are thrown, others arrive as an event. */
-async function spawned(file: string, env: Execution['env']): Promise<ChildProcessWithoutNullStreams> {
+async function spawned(
+  file: string,
+  env: Execution['env'],
+  root: Root | undefined,
+): Promise<ChildProcessWithoutNullStreams> {
   const { promise, resolve, reject } = Promise.withResolvers<void>();
-  const child = spawn(file, [], { env, stdio: 'pipe' });
+  const [command, args] = root === undefined ? [file, []] : [root.chroot, [root.directory, file]];
+  const child = spawn(command, args, { env, stdio: 'pipe' });
   child.once('spawn', resolve);
   child.once('error', reject);
   await promise;

@@ -2,7 +2,7 @@ import { formatArgs } from './args.ts';
 import { addBuiltin, checkBuiltin, deleteBuiltin, gcBuiltin, statusBuiltin } from './builtin.ts';
 import { decodeResult } from './convert.ts';
 import { CniError, ErrorCode } from './error.ts';
-import { executePlugin, findPlugin } from './exec.ts';
+import { executePlugin, findPlugin, type Root } from './exec.ts';
 import type { Environment } from './invocation.ts';
 import { isJsonArray, isJsonObject } from './json.ts';
 import { parseJson } from './parse-json.ts';
@@ -18,6 +18,8 @@ export interface RunnerOptions {
   readonly environment?: Environment;
   /** How long an executed plugin may take, in milliseconds. Default: 2 minutes, which is less than kubelet waits. */
   readonly timeoutMs?: number;
+  /** What executed plugins have as their root, the directories that they are looked for in included. Default: this process's. */
+  readonly root?: Root | undefined;
 }
 
 /** Runs a plugin in this process where it is built in, and executes it from the CNI directories where it is not. */
@@ -25,6 +27,7 @@ export class Runner implements PluginRunner {
   readonly #builtin: ReadonlyMap<string, Plugin>;
   readonly #environment: Readonly<Record<string, string>>;
   readonly #timeoutMs: number;
+  readonly #root: Root | undefined;
 
   constructor(options: RunnerOptions) {
     const executed = new Set(options.execute);
@@ -32,6 +35,7 @@ export class Runner implements PluginRunner {
     this.#builtin = new Map(builtin.map((plugin) => [plugin.type, plugin]));
     this.#environment = withoutCni(options.environment ?? process.env);
     this.#timeoutMs = options.timeoutMs ?? 120_000;
+    this.#root = options.root;
   }
 
   async add(config: PluginConfig, attachment: Attachment): Promise<Result> {
@@ -92,9 +96,9 @@ export class Runner implements PluginRunner {
     variables: Readonly<Record<string, string>> = {},
     input: object = config,
   ): Promise<string> {
-    const file = await findPlugin(config.type, path);
+    const file = await findPlugin(config.type, path, this.#root);
     const env = { ...this.#environment, ...variables, CNI_COMMAND: command, CNI_PATH: path.join(':') };
-    return executePlugin(file, { env, stdin: JSON.stringify(input), timeoutMs: this.#timeoutMs });
+    return executePlugin(file, { env, stdin: JSON.stringify(input), timeoutMs: this.#timeoutMs, root: this.#root });
   }
 }
 

@@ -83,7 +83,7 @@ export const daemonSchema = z.looseObject({
   forceCNIVersion: z.boolean().default(false),
   /** `socketDir` as the shim, which runs on the node, is to see it. Absent: it is found by `chrootDir`. */
   daemonSocketDir: pathOrNone,
-  /** Where the daemon sees the root of the node. */
+  /** Where the daemon sees the root of the node, which executed plugins are to have as theirs. */
   chrootDir: pathOrNone,
   /** Seconds that the shim takes at most for a call, and waits for a daemon. Absent: the shim's own. */
   timeoutSeconds: z.int().min(0).optional(),

@@ -19,6 +19,7 @@ import type { Logger } from './log.ts';
 import { Metrics } from './metrics.ts';
 import { KeyedQueue } from './queue.ts';
 import { incompleteKeys, releaseIncomplete } from './recovery.ts';
+import { pluginRoot } from './root.ts';
 import { CallServer, type Limits } from './server.ts';
 
 export interface DaemonOptions {
@@ -72,7 +73,8 @@ export async function startDaemon(config: DaemonConfig, options: DaemonOptions):
   const health = await serveHealth({ registry: metrics.registry, problems, port: config.metricsPort });
   starting.defer(() => closeHealth(health));
 
-  const runner = new Runner({ builtin: plugins, execute: config.executedPlugins });
+  const root = await pluginRoot(config.chrootDir);
+  const runner = new Runner({ builtin: plugins, execute: config.executedPlugins, root });
   const queue = new KeyedQueue();
   const stop = new AbortController();
   starting.defer(() => stop.abort());
