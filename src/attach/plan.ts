@@ -11,7 +11,9 @@ import { requestedCapabilities } from './capabilities.ts';
 import { metaPlugins, type NetworkSource } from './default-network.ts';
 import { interfaceNames } from './interface-names.ts';
 import { invalidConfig } from './invalid-config.ts';
+import { requireClaimReader } from './ipam-claim.ts';
 import { type PodNetwork, podNetworks } from './pod-networks.ts';
+import type { NetworkSelection } from './selection.ts';
 import type { Settings } from './settings.ts';
 
 /** What the runtime asked for, and what is known of the cluster and the node. */
@@ -83,9 +85,9 @@ function planNetwork(
   request: PlanRequest,
 ): ReadyAttachment {
   const list = readNetwork(found);
-  const network = isDefault || found.definition === undefined ? list.name : qualifiedName(found.definition);
-  const asked =
-    selection && invalidConfig(() => requestedCapabilities(selection, capabilitiesOf(list)), `network ${network}`);
+  const isClusterNetwork = isDefault && selection === undefined;
+  const network = isClusterNetwork || found.definition === undefined ? list.name : qualifiedName(found.definition);
+  const asked = selection && invalidConfig(() => capabilitiesFor(selection, list), `network ${network}`);
   const planned: PlannedAttachment = {
     network,
     ifName,
@@ -97,6 +99,11 @@ function planNetwork(
     cniArgs: selection?.cniArgs ?? {},
   };
   return { planned, list, defaultRoute: selection?.defaultRoute };
+}
+
+function capabilitiesFor(selection: NetworkSelection, list: NetworkConfigList): JsonObject {
+  requireClaimReader(selection, list);
+  return requestedCapabilities(selection, capabilitiesOf(list));
 }
 
 const qualifiedName = ({ metadata }: NetworkAttachmentDefinition): string => `${metadata.namespace}/${metadata.name}`;

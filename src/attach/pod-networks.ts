@@ -3,7 +3,14 @@ import type { Cluster } from '../kubernetes/cluster.ts';
 import type { NetworkAttachmentDefinition, Pod } from '../kubernetes/schemas.ts';
 import { findByName, findDefaultNetwork, findFurtherNetworks, type NetworkSource } from './default-network.ts';
 import { invalidConfig } from './invalid-config.ts';
-import { type NetworkSelection, networksAnnotation, parseNetworks } from './selection.ts';
+import { requireAllowed } from './isolation.ts';
+import {
+  defaultNetworkAnnotation,
+  type NetworkSelection,
+  networksAnnotation,
+  parseDefaultNetwork,
+  parseNetworks,
+} from './selection.ts';
 import type { Settings } from './settings.ts';
 
 /** A network that a pod gets. */
@@ -21,25 +28,46 @@ export interface PodNetworksRequest {
 }
 
 /**
- * Finds all networks that a pod gets: the default network, those that the administrator gives to every pod, then those of
- * the pod's own annotation.
+ * Finds all networks that a pod gets: the default network, or the one that the pod asks for in its place; those that the
+ * administrator gives to every pod; then those of the pod's networks annotation.
  *
  * @throws {CniError} 7 naming the annotation or the object, the path in it and what was expected.
  */
 export async function podNetworks({ settings, cluster, pod }: PodNetworksRequest): Promise<PodNetwork[]> {
-  const selections = pod === undefined ? [] : selectedNetworks(pod);
+  const asked = pod && askedDefault(pod, settings);
+  const selections = pod === undefined ? [] : selectedNetworks(pod, settings);
+  requireOneDefaultRoute(asked === undefined ? selections : [asked, ...selections]);
   const [first, further, selected] = await Promise.all([
-    findDefaultNetwork(settings, cluster),
+    asked ? findSelected(asked, settings, cluster) : findDefaultNetwork(settings, cluster).then((found) => ({ found })),
     findFurtherNetworks(pod?.metadata.namespace, settings, cluster),
     Promise.all(selections.map((selection) => findSelected(selection, settings, cluster))),
   ]);
-  return [{ found: first, isDefault: true }, ...further.map((found) => ({ found, isDefault: false })), ...selected];
+  return [
+    { ...first, isDefault: true },
+    ...further.map((found) => ({ found, isDefault: false })),
+    ...selected.map((each) => ({ ...each, isDefault: false })),
+  ];
 }
 
-function selectedNetworks(pod: Pod): NetworkSelection[] {
+/** The network that the pod asks for in the place of the default network. */
+function askedDefault(pod: Pod, settings: Settings): NetworkSelection | undefined {
+  const annotation = pod.metadata.annotations[defaultNetworkAnnotation];
+  if (annotation === undefined) return undefined;
+  const selection = invalidConfig(() => parseDefaultNetwork(annotation, settings.multusNamespace));
+  requireAllowed(selection, defaultNetworkAnnotation, pod, settings);
+  return selection;
+}
+
+function selectedNetworks(pod: Pod, settings: Settings): NetworkSelection[] {
   const annotation = pod.metadata.annotations[networksAnnotation];
   if (annotation === undefined) return [];
   const selections = invalidConfig(() => parseNetworks(annotation, pod.metadata.namespace));
+  for (const selection of selections) requireAllowed(selection, networksAnnotation, pod, settings);
+  return selections;
+}
+
+/** @throws {CniError} when two networks ask for the default route of one family. */
+function requireOneDefaultRoute(selections: readonly NetworkSelection[]): void {
   for (const path of ['IPv4', 'IPv6'] as const) {
     const claimants = selections.filter(({ defaultRoute }) =>
       defaultRoute?.some((gw) => gw.includes(':') === (path === 'IPv6')),
@@ -51,17 +79,16 @@ function selectedNetworks(pod: Pod): NetworkSelection[] {
       );
     }
   }
-  return selections;
 }
 
 async function findSelected(
   selection: NetworkSelection,
   { confDir }: Settings,
   cluster: Cluster | undefined,
-): Promise<PodNetwork> {
-  if (cluster === undefined) throw new Error('a pod without a cluster has no networks annotation');
+): Promise<Omit<PodNetwork, 'isDefault'>> {
+  if (cluster === undefined) throw new Error('a pod without a cluster has no annotations');
   const definition = await cluster.network(selection.namespace, selection.name);
-  return { found: await definedNetwork(definition, confDir), isDefault: false, selection };
+  return { found: await definedNetwork(definition, confDir), selection };
 }
 
 /** The configuration that a definition holds or, where its spec.config is empty, names (specification v1.3, section 3.2). */

@@ -5,6 +5,9 @@ import { parseIP, parsePrefix } from '../net/ip.ts';
 /** The annotation in which a pod asks for networks (multi-network specification v1.3, section 4.1). */
 export const networksAnnotation = 'k8s.v1.cni.cncf.io/networks';
 
+/** The annotation, of Multus, in which a pod asks for another default network. */
+export const defaultNetworkAnnotation = 'v1.multus-cni.io/default-network';
+
 /** One network that a pod asks for (specification v1.3, section 4.1.2), with its namespace filled in. */
 export interface NetworkSelection {
   readonly namespace: string;
@@ -17,6 +20,8 @@ export interface NetworkSelection {
   readonly portMappings?: readonly JsonObject[] | undefined;
   readonly bandwidth?: JsonObject | undefined;
   readonly deviceId?: string | undefined;
+  /** Name of the IPAMClaim that the pod's addresses are kept by. */
+  readonly ipamClaim?: string | undefined;
   readonly cniArgs?: JsonObject | undefined;
   /** Gateways of the pod's default route. An empty list asks for the gateways that the network itself names. */
   readonly defaultRoute?: readonly string[] | undefined;
@@ -91,7 +96,7 @@ const element = z.looseObject({
   'device-id': z.string().max(255).optional(),
   'cni-args': object.nullable().optional(),
   'default-route': z.array(ipAddress).max(2).optional(),
-  'ipam-claim-reference': z.string().optional(),
+  'ipam-claim-reference': name.or(z.literal('')).optional(),
 });
 
 /**
@@ -101,15 +106,50 @@ const element = z.looseObject({
  * @throws {SelectionError}
  */
 export function parseNetworks(annotation: string, podNamespace: string): NetworkSelection[] {
-  if (annotation.length > maxAnnotationLength) {
-    throw new SelectionError(`annotation ${networksAnnotation}: longer than ${maxAnnotationLength} characters`);
-  }
+  return within(networksAnnotation, () => {
+    const selections = parseSelections(annotation, podNamespace);
+    const both = selections.findIndex(({ ips, ipamClaim }) => ipamClaim && ips?.length);
+    if (both !== -1) fail(`[${both}]`, '"ips" and "ipam-claim-reference" exclude each other');
+    return selections;
+  });
+}
+
+/**
+ * Reads the default-network annotation, which has the forms of the networks annotation and exactly one network.
+ *
+ * OVN-Kubernetes has both "ips" and "ipam-claim-reference" in this one.
+ *
+ * @param namespace Where the network is looked for when it names no namespace.
+ * @throws {SelectionError}
+ */
+export function parseDefaultNetwork(annotation: string, namespace: string): NetworkSelection {
+  return within(defaultNetworkAnnotation, () => {
+    const [selection, ...more] = parseSelections(annotation, namespace);
+    if (selection === undefined || more.length > 0) {
+      fail('', `expected exactly one network, found ${selection === undefined ? 'none' : more.length + 1}`);
+    }
+    return selection;
+  });
+}
+
+function parseSelections(annotation: string, defaultNamespace: string): NetworkSelection[] {
+  if (annotation.length > maxAnnotationLength) fail('', `longer than ${maxAnnotationLength} characters`);
   if (annotation.trim() === '') return [];
   const selections = /[[{"]/.test(annotation)
-    ? parseJsonForm(annotation, podNamespace)
-    : parseCommaForm(annotation, podNamespace);
+    ? parseJsonForm(annotation, defaultNamespace)
+    : parseCommaForm(annotation, defaultNamespace);
   if (selections.length > maxElements) fail('', `${selections.length} networks, at most ${maxElements} are allowed`);
   return selections;
+}
+
+/** Says in which annotation a problem is. */
+function within<T>(annotation: string, read: () => T): T {
+  try {
+    return read();
+  } catch (error) {
+    if (!(error instanceof SelectionError)) throw error;
+    throw new SelectionError(`annotation ${annotation}: ${error.message}`);
+  }
 }
 
 function parseCommaForm(annotation: string, podNamespace: string): NetworkSelection[] {
@@ -141,10 +181,7 @@ function parseJsonForm(annotation: string, podNamespace: string): NetworkSelecti
   }
   const parsed = z.array(element, { error: 'expected a list of network selection elements' }).safeParse(json);
   if (!parsed.success) fail('', describe(parsed.error));
-  return parsed.data.map((item, index) => {
-    if (item['ipam-claim-reference'] && item.ips?.length) {
-      fail(`[${index}]`, '"ips" and "ipam-claim-reference" exclude each other');
-    }
+  return parsed.data.map((item) => {
     return {
       namespace: item.namespace || podNamespace,
       name: item.name,
@@ -155,6 +192,7 @@ function parseJsonForm(annotation: string, podNamespace: string): NetworkSelecti
       portMappings: item.portMappings,
       bandwidth: item.bandwidth,
       deviceId: item.deviceID || item['device-id'] || undefined,
+      ipamClaim: item['ipam-claim-reference'] || undefined,
       cniArgs: item['cni-args'] ?? undefined,
       defaultRoute: item['default-route'],
     };
@@ -181,5 +219,5 @@ function succeeds(attempt: () => unknown): boolean {
 }
 
 function fail(where: string, problem: string): never {
-  throw new SelectionError(`annotation ${networksAnnotation}: ${where === '' ? '' : `${where}: `}${problem}`);
+  throw new SelectionError(`${where === '' ? '' : `${where}: `}${problem}`);
 }

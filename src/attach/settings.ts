@@ -28,6 +28,10 @@ export const settingsSchema = z
     delegates: z
       .array(z.custom<JsonObject>(isJsonObject, { error: 'expected the configuration of a network' }))
       .default([]),
+    /** Whether a pod may use networks of its own and of global namespaces only. */
+    namespaceIsolation: z.boolean().default(false),
+    /** Names of namespaces, separated by commas; `default` is global in any case. */
+    globalNamespaces: z.string().default('default'),
     /** Where a NetworkAttachmentDefinition with an empty spec.config finds its configuration. */
     confDir: z.string().default('/etc/cni/multus/net.d'),
     cniConfigDir: z.string().default('/etc/cni/net.d'),

@@ -139,6 +139,174 @@ describe('defaultNetworks', () => {
   });
 });
 
+const defaultNetwork = 'v1.multus-cni.io/default-network';
+
+describe('the default-network annotation', () => {
+  attached([
+    {
+      what: 'replaces the cluster network by one of multusNamespace',
+      options: (ipam) => ({
+        networks: 'net-a',
+        annotations: { [defaultNetwork]: 'audit' },
+        definitions: everyPods(ipam),
+        settings: { defaultNetworks: ['backup'] },
+      }),
+      status: [
+        ['kube-system/audit', 'eth0', '10.8.0.2'],
+        ['kube-system/backup', 'net1', '10.9.0.2'],
+        ['default/net-a', 'net2', '10.1.0.2'],
+      ],
+    },
+    {
+      what: 'names a namespace, and in its JSON form an interface',
+      options: (ipam) => ({
+        annotations: { [defaultNetwork]: '[{"name":"net-a","namespace":"default","interface":"data0"}]' },
+        definitions: everyPods(ipam),
+      }),
+      status: [['default/net-a', 'data0', '10.1.0.2']],
+    },
+  ]);
+
+  const refused: readonly (readonly [what: string, annotation: string, networks: string, message: RegExp])[] = [
+    ['nothing', '', '', /default-network: expected exactly one network, found none/],
+    ['an empty list', '[]', '', /default-network: expected exactly one network, found none/],
+    ['two networks', 'audit,backup', '', /default-network: expected exactly one network, found 2/],
+    ['null', '[null]', '', /annotation v1\.multus-cni\.io\/default-network: \[0\]: /],
+    ['a wrong MAC', '[{"name":"audit","mac":"x"}]', '', /default-network: \[0\]\.mac: expected a MAC address/],
+    ['a path', '../audit', '', /default-network: item 1, "\.\.\/audit": /],
+    ['an interface that is taken', 'audit@net1', 'net-a@net1', /interface name net1 already exists/],
+    ['lo', 'audit@lo', '', /interface name lo already exists/],
+    ['a network that is not there', 'nowhere', '', /\(nowhere\) in namespace \(kube-system\)/],
+    [
+      'what it cannot give',
+      '[{"name":"audit","mac":"02:00:00:00:00:01"}]',
+      '',
+      /the pod asks for "mac", but no plugin/,
+    ],
+  ];
+  for (const [what, annotation, networks, message] of refused) {
+    test(`refuses ${what}`, async () => {
+      await using node = await startNode((ipam) => ({
+        networks,
+        annotations: { [defaultNetwork]: annotation },
+        definitions: everyPods(ipam),
+      }));
+      const before = await node.state();
+      await assert.rejects(node.add(), { code: 7, message });
+      assert.deepEqual(await node.state(), before);
+      assert.match((await node.events(1)).at(-1) ?? '', /^FailedAddingInterface: /);
+    });
+  }
+});
+
+describe('namespaceIsolation', () => {
+  const settings = { namespaceIsolation: true, globalNamespaces: 'shared, infra' };
+  const definitions = (ipam: JsonObject) => ({
+    'app/own': macvlan(ipam, '10.1.0.0/24'),
+    'infra/storage': macvlan(ipam, '10.2.0.0/24'),
+    'net-a': macvlan(ipam, '10.3.0.0/24'),
+    'other/secret': macvlan(ipam, '10.4.0.0/24'),
+    'kube-system/audit': macvlan(ipam, '10.8.0.0/24'),
+  });
+  attached([
+    {
+      what: 'lets a pod use networks of its own namespace, of global ones, and what the administrator gives to all',
+      options: (ipam) => ({
+        namespace: 'app',
+        networks: 'own,infra/storage,default/net-a',
+        definitions: definitions(ipam),
+        settings: { ...settings, defaultNetworks: ['audit'] },
+      }),
+      status: [
+        ['cluster-net', 'eth0', '10.244.0.2'],
+        ['kube-system/audit', 'net1', '10.8.0.2'],
+        ['app/own', 'net2', '10.1.0.2'],
+        ['infra/storage', 'net3', '10.2.0.2'],
+        ['default/net-a', 'net4', '10.3.0.2'],
+      ],
+    },
+    {
+      what: 'is off unless it is set',
+      options: (ipam) => ({ namespace: 'app', networks: 'other/secret', definitions: definitions(ipam) }),
+      status: [
+        ['cluster-net', 'eth0', '10.244.0.2'],
+        ['other/secret', 'net1', '10.4.0.2'],
+      ],
+    },
+  ]);
+
+  const refused: readonly (readonly [what: string, annotations: Record<string, string>, network: string])[] = [
+    [
+      'the networks annotation (specification v1.3, 4.1.1)',
+      { 'k8s.v1.cni.cncf.io/networks': 'other/secret' },
+      'other/secret',
+    ],
+    ['the default-network annotation', { [defaultNetwork]: 'audit' }, 'kube-system/audit'],
+  ];
+  for (const [what, annotations, network] of refused) {
+    test(`refuses other networks in ${what}`, async () => {
+      await using node = await startNode((ipam) => ({
+        namespace: 'app',
+        annotations,
+        definitions: definitions(ipam),
+        settings,
+      }));
+      const before = await node.state();
+      const [annotation] = Object.keys(annotations);
+      const [namespace] = network.split('/');
+      await assert.rejects(node.add(), {
+        code: 7,
+        message: `pod app/app: annotation ${annotation}: namespaces are isolated: pod app of namespace app may not use network ${network}, for ${namespace} is no global namespace`,
+        details: `name a network of namespace app or default, or have the administrator add ${namespace} to "globalNamespaces"`,
+      });
+      assert.deepEqual(await node.state(), before);
+    });
+  }
+});
+
+describe('ipam-claim-reference', () => {
+  const annotation = '[{"name":"net-a","ipam-claim-reference":"vm.net-a"}]';
+
+  test('is left to a plugin that keeps addresses by claims, which finds it in the annotation (specification v1.3)', async () => {
+    await using node = await startNode(() => ({
+      networks: annotation,
+      definitions: { 'net-a': { cniVersion: '1.0.0', type: 'faulty', allowPersistentIPs: true } },
+    }));
+    await node.add();
+    assert.equal(node.configs.length, 1);
+    await node.remove();
+  });
+
+  test('is refused where nobody would look at it', async () => {
+    await using node = await startNode((ipam) => ({ networks: annotation, definitions: everyPods(ipam) }));
+    await assert.rejects(node.add(), {
+      code: 7,
+      message: /network default\/net-a: the pod asks for "ipam-claim-reference", but no plugin of the network's/,
+    });
+  });
+});
+
+test("the runtime's runtimeConfig, whatever its capabilities, is for the default network alone (specification v1.3, 3.4)", async () => {
+  const capabilities = { 'io.kubernetes.cri.pod-annotations': true, portMappings: true };
+  const plugin = { type: 'faulty', capabilities };
+  const given = {
+    'io.kubernetes.cri.pod-annotations': { a: 'b' },
+    portMappings: [{ hostPort: 80, containerPort: 80 }],
+  };
+  await using node = await startNode(() => ({
+    networks: 'net-a',
+    defaultNetwork: { cniVersion: '1.0.0', name: 'cluster-net', plugins: [plugin] },
+    definitions: { 'net-a': { cniVersion: '1.0.0', ...plugin } },
+    runtimeConfig: { ...given, unasked: true },
+  }));
+  await node.add();
+  assert.deepEqual(
+    node.configs.map(({ runtimeConfig }) => runtimeConfig),
+    [given, undefined],
+  );
+  await node.remove();
+});
+
 describe('delegates', () => {
   attached([
     {
