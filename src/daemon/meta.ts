@@ -21,7 +21,7 @@ import { isJsonObject, type JsonObject } from '../cni/json.ts';
 import { parseJson } from '../cni/parse-json.ts';
 import type { Attachment, PluginRunner } from '../cni/plugin.ts';
 import { parseWith } from '../cni/schema.ts';
-import { cniVersions, requireCommand } from '../cni/version.ts';
+import { cniVersions, isCniVersion, requireCommand } from '../cni/version.ts';
 import type { Journal, Key } from '../journal/journal.ts';
 import type { Cluster } from '../kubernetes/cluster.ts';
 import type { Pod } from '../kubernetes/schemas.ts';
@@ -60,7 +60,8 @@ export async function answerMeta(env: Environment, stdin: string, context: MetaC
   const config = parseJson(stdin, source);
   if (!isJsonObject(config)) throw new CniError(ErrorCode.DecodingFailure, `${source}: expected a JSON object`);
   const settings = parseSettings({ ...config, ...context.overlay }, source);
-  requireCommand(settings.cniVersion, invocation.command);
+  // The runtime goes by what it was given, whatever version the administrator wants results in.
+  requireCommand(statedIn(config) ?? settings.cniVersion, invocation.command);
   const { runtimeConfig } = config;
   const call: MetaCall = { settings, config, runtimeConfig: isJsonObject(runtimeConfig) ? runtimeConfig : {} };
   switch (invocation.command) {
@@ -76,6 +77,10 @@ export async function answerMeta(env: Environment, stdin: string, context: MetaC
       return context.queue.run(attachment.containerId, () => handle(call, attachment, context));
     }
   }
+}
+
+function statedIn({ cniVersion }: JsonObject): string | undefined {
+  return typeof cniVersion === 'string' && isCniVersion(cniVersion) ? cniVersion : undefined;
 }
 
 /**

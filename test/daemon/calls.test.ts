@@ -331,3 +331,12 @@ test('with a connectionLimit, calls of the runtime wait for one another', { time
   const ofRuntime = plugin.steps.filter((step) => !step.includes('c3'));
   assert.deepEqual(ofRuntime, ['ADD c1 begins', 'ADD c1 ends', 'ADD c2 begins', 'ADD c2 ends']);
 });
+
+test('a runtime may ask what its own cniVersion has, whatever version results are wanted in', async () => {
+  await using node = await startNode({ plugins: [fakePlugin()] }, { cniVersion: '0.3.1' });
+  assert.deepEqual(await node.call({ command: 'STATUS' }), { exitStatus: 0, stdout: '' });
+  const { stdout } = await node.call({ command: 'ADD' });
+  assert.equal(JSON.parse(stdout).cniVersion, '0.3.1');
+  const old = await node.call({ command: 'STATUS', config: { cniVersion: '0.3.1' } });
+  assert.equal(JSON.parse(old.stdout).code, 1);
+});

@@ -2,6 +2,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { pino } from 'pino';
 import { splitPath } from '../../cni/invocation.ts';
 import type { DaemonConfig } from '../../daemon/config.ts';
+import { pluginRoot } from '../../daemon/root.ts';
 import { Access } from '../../kubernetes/access.ts';
 import { Cluster } from '../../kubernetes/cluster.ts';
 import { builtinPlugins } from '../../plugins/builtin.ts';
@@ -52,8 +53,12 @@ export async function examine(config: DaemonConfig, files: readonly string[] | u
   const use = pluginUse(networks);
   const executed = new Set(config.executedPlugins);
   const builtin = new Set(builtinPlugins.map(({ type }) => type).filter((type) => !executed.has(type)));
+  const root = await pluginRoot(config.chrootDir).catch((error: unknown) => {
+    findings.push(lacking('chrootDir', messageOf(error), 'the daemon does not start without it'));
+    return undefined;
+  });
   findings.push(
-    ...(await checkPlugins(use, builtin, splitPath(runtime.settings?.binDir ?? config.binDir))),
+    ...(await checkPlugins(use, builtin, splitPath(runtime.settings?.binDir ?? config.binDir), root)),
     ...(await checkKinds(use, builtin)),
     ...(await checkInterfaces(networks)),
     ...(await checkMasquerade(networks, builtin)),

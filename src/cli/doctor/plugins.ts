@@ -1,6 +1,7 @@
 import { access, constants } from 'node:fs/promises';
-import { findPlugin } from '../../cni/exec.ts';
+import { findPlugin, type Root } from '../../cni/exec.ts';
 import { isJsonObject } from '../../cni/json.ts';
+import { resolveIn } from '../../cni/root.ts';
 import { moduleState } from '../../linux/kernel-module.ts';
 import { links } from '../../linux/link.ts';
 import type { LinkKind } from '../../linux/link-kind.ts';
@@ -25,11 +26,16 @@ export function pluginUse(networks: readonly UsedNetwork[]): PluginUse {
   );
 }
 
-/** Whether each plugin is built in, or where the daemon looks for what it executes. */
+/**
+ * Whether each plugin is built in, or where the daemon looks for what it executes.
+ *
+ * @param root Where it looks, if not in its own root.
+ */
 export async function checkPlugins(
   use: PluginUse,
   builtin: ReadonlySet<string>,
   path: readonly string[],
+  root?: Root,
 ): Promise<Finding[]> {
   const findings: Finding[] = [];
   for (const [type, users] of use) {
@@ -38,8 +44,8 @@ export async function checkPlugins(
       continue;
     }
     try {
-      const file = await findPlugin(type, path);
-      await access(file, constants.X_OK);
+      const file = await findPlugin(type, path, root);
+      await access(root === undefined ? file : await resolveIn(root.directory, file), constants.X_OK);
       findings.push(fine('plugin', `${type} is executed, ${file}`));
     } catch (error) {
       const remedy = 'install it there, or correct the type in the configuration';
