@@ -32,6 +32,8 @@ export const settingsSchema = z
     namespaceIsolation: z.boolean().default(false),
     /** Names of namespaces, separated by commas; `default` is global in any case. */
     globalNamespaces: z.string().default('default'),
+    /** A file that the default network makes when it can be used. */
+    readinessindicatorfile: z.string({ error: 'expected the path of a file' }).optional(),
     /** Where a NetworkAttachmentDefinition with an empty spec.config finds its configuration. */
     confDir: z.string().default('/etc/cni/multus/net.d'),
     cniConfigDir: z.string().default('/etc/cni/net.d'),

@@ -99,6 +99,7 @@ const idleSchema = z.looseObject({
   capabilities: z.record(text, flag).optional(),
   cniDir: pathOrNone,
   enablePprof: flag.optional(),
+  retryDeleteOnError: flag.optional(),
   perNodeCertificate: z
     .looseObject({
       enabled: flag.optional(),
@@ -115,6 +116,7 @@ export const idleReasons: Readonly<Record<keyof typeof idleSchema.shape, string>
   capabilities: 'those of the default network count',
   cniDir: 'what was attached is in stateDir',
   enablePprof: 'there is no pprof in Node',
+  retryDeleteOnError: 'what is still held is kept, and DEL answers with the error, in any case',
   perNodeCertificate: 'the kubeconfig or the service account is used as it is',
 };
 

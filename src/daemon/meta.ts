@@ -3,6 +3,7 @@ import { addSandbox } from '../attach/add.ts';
 import { checkSandbox } from '../attach/check.ts';
 import { collectNetworks, staleKeys } from '../attach/collect.ts';
 import { findDefaultNetwork } from '../attach/default-network.ts';
+import { requireReady, untilReady } from '../attach/readiness.ts';
 import { type ReleaseContext, releaseEntry } from '../attach/release.ts';
 import { parseSettings, type Settings } from '../attach/settings.ts';
 import { deleteList, statusList } from '../cni/chain.ts';
@@ -114,6 +115,7 @@ async function add(
   attachment: Attachment,
   context: MetaContext,
 ): Promise<string> {
+  await untilReady(settings);
   const { cluster } = context;
   const pod = await podOf(attachment, cluster);
   const release = releaseContext(attachment.path, context);
@@ -150,6 +152,7 @@ async function check(_call: MetaCall, attachment: Attachment, { journal, runner 
 }
 
 async function status({ settings }: MetaCall, path: readonly string[], context: MetaContext): Promise<string> {
+  await requireReady(settings);
   const { cluster, runner } = context;
   const problems = cluster?.problems() ?? [];
   if (problems.length > 0) {

@@ -38,6 +38,21 @@ describe('called as the meta-plugin', { timeout }, () => {
     }
   });
 
+  test('ADD waits for readinessindicatorfile, and STATUS tells while it is missing', async () => {
+    const plugin = fakePlugin();
+    await using node = await startNode({ plugins: [plugin] });
+    const file = join(node.directory, 'ready');
+    const config = { readinessindicatorfile: file };
+    const adding = node.call({ command: 'ADD', config });
+    const { exitStatus, stdout } = await node.call({ command: 'STATUS', config });
+    assert.deepEqual([exitStatus, JSON.parse(stdout).code], [1, 50]);
+    assert.deepEqual(plugin.calls, []);
+    await writeFile(file, '');
+    assert.equal((await adding).exitStatus, 0);
+    assert.equal((await node.call({ command: 'STATUS', config })).exitStatus, 0);
+    assert.deepEqual(plugin.calls, ['ADD fake', 'STATUS fake']);
+  });
+
   test('GC releases what the runtime does not know, and lets the plugins look for themselves', async () => {
     const plugin = fakePlugin();
     await using node = await startNode({ plugins: [plugin] });
