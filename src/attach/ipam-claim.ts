@@ -1,8 +1,13 @@
 import type { NetworkConfigList } from '../cni/config.ts';
 import type { NetworkSelection } from './selection.ts';
 
-/** The CNI plugin of OVN-Kubernetes, which keeps addresses by IPAMClaims and finds the claim in the pod's annotation. */
+/** The CNI plugin of OVN-Kubernetes, which declares no capability: it has addresses, MAC and claim from the pod's annotation. */
 const ovnKubernetes = 'ovn-k8s-cni-overlay';
+
+/** Whether a plugin of the network finds in the pod's annotation what the pod asks of it. */
+export function readsAnnotation({ plugins }: NetworkConfigList): boolean {
+  return plugins.some(({ type }) => type === ovnKubernetes);
+}
 
 /**
  * Refuses a claim (specification v1.3, "ipam-claim-reference") where nobody would look at it. No CNI configuration carries
@@ -11,9 +16,9 @@ const ovnKubernetes = 'ovn-k8s-cni-overlay';
  *
  * @throws {Error} when no plugin of the network does.
  */
-export function requireClaimReader({ ipamClaim }: NetworkSelection, { plugins }: NetworkConfigList): void {
-  if (ipamClaim === undefined) return;
-  if (plugins.some(({ type, allowPersistentIPs }) => type === ovnKubernetes || allowPersistentIPs === true)) return;
+export function requireClaimReader({ ipamClaim }: NetworkSelection, list: NetworkConfigList): void {
+  if (ipamClaim === undefined || readsAnnotation(list)) return;
+  if (list.plugins.some(({ allowPersistentIPs }) => allowPersistentIPs === true)) return;
   throw new Error(
     `the pod asks for "ipam-claim-reference", but no plugin of the network's configuration keeps addresses by claims ` +
       `("type": "${ovnKubernetes}" or "allowPersistentIPs": true); remove the request, or name such a network`,

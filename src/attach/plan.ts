@@ -11,7 +11,7 @@ import { requestedCapabilities } from './capabilities.ts';
 import { metaPlugins, type NetworkSource } from './default-network.ts';
 import { interfaceNames } from './interface-names.ts';
 import { invalidConfig } from './invalid-config.ts';
-import { requireClaimReader } from './ipam-claim.ts';
+import { readsAnnotation, requireClaimReader } from './ipam-claim.ts';
 import { type PodNetwork, podNetworks } from './pod-networks.ts';
 import type { NetworkSelection } from './selection.ts';
 import type { Settings } from './settings.ts';
@@ -103,7 +103,7 @@ function planNetwork(
 
 function capabilitiesFor(selection: NetworkSelection, list: NetworkConfigList): JsonObject {
   requireClaimReader(selection, list);
-  return requestedCapabilities(selection, capabilitiesOf(list));
+  return requestedCapabilities(selection, capabilitiesOf(list), readsAnnotation(list));
 }
 
 const qualifiedName = ({ metadata }: NetworkAttachmentDefinition): string => `${metadata.namespace}/${metadata.name}`;

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { parseNetworks, SelectionError } from '../../src/attach/selection.ts';
+import { parseDefaultNetwork, parseNetworks, SelectionError } from '../../src/attach/selection.ts';
 
 const accepted: readonly (readonly [title: string, annotation: string, expected: readonly object[]])[] = [
   ['4.1.1: one name', 'macvlan', [{ namespace: 'app', name: 'macvlan' }]],
@@ -23,6 +23,8 @@ const accepted: readonly (readonly [title: string, annotation: string, expected:
     '[{"name":"a","portMappings":[{"hostPort":80,"containerPort":8080,"protocol":"UDP"}]}]',
     [{ portMappings: [{ hostPort: 80, containerPort: 8080, protocol: 'UDP' }] }],
   ],
+  ['ipam-claim-reference', '[{"name":"a","ipam-claim-reference":"vm.a"}]', [{ ipamClaim: 'vm.a' }]],
+  ['the older deviceID', '[{"name":"a","deviceID":"0000:00:06.0"}]', [{ deviceId: '0000:00:06.0' }]],
   ['device-id', '[{"name":"a","device-id":"0000:00:06.0"}]', [{ deviceId: '0000:00:06.0' }]],
 ];
 
@@ -65,3 +67,20 @@ for (const [title, annotation, message] of refused) {
     assert.throws(() => parseNetworks(annotation, 'app'), { name: SelectionError.name, message });
   });
 }
+
+test('the default-network annotation may have both ips and ipam-claim-reference, as OVN-Kubernetes writes it', () => {
+  const annotation = '[{"name":"default","namespace":"ovn","ips":["10.0.0.5/24"],"ipam-claim-reference":"vm.net"}]';
+  assert.partialDeepStrictEqual(parseDefaultNetwork(annotation, 'kube-system'), {
+    namespace: 'ovn',
+    name: 'default',
+    ips: ['10.0.0.5/24'],
+    ipamClaim: 'vm.net',
+  });
+});
+
+test('the default-network annotation looks in the namespace given where it names none', () => {
+  assert.partialDeepStrictEqual(parseDefaultNetwork('net-a', 'kube-system'), {
+    namespace: 'kube-system',
+    name: 'net-a',
+  });
+});
