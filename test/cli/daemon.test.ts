@@ -11,11 +11,14 @@ import { run, start } from './plexus.ts';
 
 const timeout = 60_000;
 
+/** A daemon that answers it has got all the signals in hand. */
+const version = { name: 'plexus', env: { CNI_COMMAND: 'VERSION' }, stdin: '' };
+
 test('plexus version tells the version of plexus and of node', { timeout }, async () => {
-  const { version } = JSON.parse(await readFile(join(import.meta.dirname, '../../package.json'), 'utf8'));
+  const manifest = JSON.parse(await readFile(join(import.meta.dirname, '../../package.json'), 'utf8'));
   assert.deepEqual(await run(['version']), {
     status: 0,
-    stdout: `plexus ${version}, node ${process.version}\n`,
+    stdout: `plexus ${manifest.version}, node ${process.version}\n`,
     stderr: '',
   });
 });
@@ -45,8 +48,7 @@ describe('plexus daemon', { timeout }, () => {
       assert.deepEqual(logged, ['ready']);
 
       const socket = join(directory.path, 'run/plexus.sock');
-      const request = { name: 'plexus', env: { CNI_COMMAND: 'VERSION' }, stdin: '' };
-      assert.equal((await callDaemon(socket, request, 10_000)).exitStatus, 0);
+      assert.equal((await callDaemon(socket, version, 10_000)).exitStatus, 0);
       // libuv has made its threads by then: as many as the command wants, beside those that there are without them.
       const tasks = await readdir(`/proc/${child.pid}/task`);
       assert.ok(tasks.length > 16, `${tasks.length} threads`);
@@ -78,6 +80,7 @@ describe('plexus daemon', { timeout }, () => {
     await rename(config.logFile, at('log/moved'));
     child.kill('SIGHUP');
     while (!(await readdir(at('log'))).includes('plexus.log')) await sleep(5);
+    await callDaemon(at('run/plexus.sock'), version, 10_000);
     child.kill('SIGTERM');
     assert.deepEqual(await once(child, 'close'), [0, null]);
     const texts = await Promise.all(['log/moved', 'log/plexus.log'].map((name) => readFile(at(name), 'utf8')));
@@ -95,6 +98,7 @@ describe('plexus daemon', { timeout }, () => {
     const logged: string[] = [];
     lines.on('line', (line) => logged.push(JSON.parse(line).msg));
     while (!logged.includes('ready')) await once(lines, 'line');
+    await callDaemon(at('run/plexus.sock'), version, 10_000);
     assert.equal(logged[0], 'the log file cannot be opened: the log goes to standard error');
     child.kill('SIGTERM');
     assert.deepEqual(await once(child, 'close'), [0, null]);
