@@ -134,3 +134,16 @@ test('a reader that leaves is forgotten, one that does not read is cut', options
   }
   assert.equal(api.watches, 0);
 });
+
+test('a watch that has ended says nothing more, however often it is told to fail', options, async () => {
+  await using running = await servedApi({ objects: [pod('a')] });
+  const { api } = running;
+  const events = await watched(api, '/api/v1/pods?watch=true', 2, () => {
+    for (const _ of [1, 2]) api.expireWatches();
+    api.store.create(pod('b'));
+  });
+  assert.deepEqual(
+    events.map((event) => event['type']),
+    ['ADDED', 'ERROR'],
+  );
+});

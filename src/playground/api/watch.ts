@@ -31,6 +31,7 @@ export class Watch {
   readonly #sink: Sink;
   readonly #ends: Array<() => void> = [];
   #frozen = false;
+  #closed = false;
 
   /** @throws {Failure} Expired, Timeout: see {@link Store.changesSince}. */
   constructor(request: WatchRequest, sink: Sink) {
@@ -61,11 +62,14 @@ export class Watch {
 
   /** Tells the client of a failure in the stream, then ends. */
   fail(failure: Failure): void {
+    if (this.#closed) return;
     this.#line('ERROR', failure.body);
     this.close();
   }
 
   close(): void {
+    if (this.#closed) return;
+    this.#closed = true;
     for (const end of this.#ends.splice(0)) end();
     if (!this.#frozen) this.#sink.end();
   }
