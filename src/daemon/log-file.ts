@@ -45,6 +45,8 @@ export class LogFile {
   #waiting: string[] = [];
   #waitingLength = 0;
   #isFailing = false;
+  /** When the newest backup became one, in milliseconds since 1970. */
+  #rotatedAt = 0;
   /** What is done with the file, one after the other. */
   #work: Promise<void> = Promise.resolve();
   /** What is done with backups. */
@@ -111,7 +113,9 @@ export class LogFile {
   }
 
   async #rotate(): Promise<void> {
-    await rename(this.#options.path, this.#backupName(new Date()));
+    // Two in one millisecond would have one name, and the second would take the first one's place.
+    this.#rotatedAt = Math.max(Date.now(), this.#rotatedAt + 1);
+    await rename(this.#options.path, this.#backupName(new Date(this.#rotatedAt)));
     await this.#reopen();
     this.#tidying = this.#tidying.then(() => this.#tidy()).catch(this.#options.tell);
   }
