@@ -71,6 +71,18 @@ describe('a log file', { timeout }, () => {
     assert.equal((await stat(path)).mode & 0o777, 0o600);
   });
 
+  test('that is full many times in a millisecond keeps every backup', async () => {
+    await using log = await logDirectory({ maxBytes: 1 });
+    const file = await log.open();
+    const lines = Array.from({ length: 100 }, (_, index) => `${index}`.padStart(3, '0'));
+    for (const line of lines) {
+      file.write(`${line}\n`);
+      await file.settled();
+    }
+    await file.close();
+    assert.deepEqual(await log.lines(), lines);
+  });
+
   test('becomes a backup when it is full, and no line is lost', async () => {
     await using log = await logDirectory();
     const file = await log.open();
