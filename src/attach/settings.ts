@@ -1,6 +1,6 @@
 import { z } from 'zod';
-import { CniError, ErrorCode } from '../cni/error.ts';
 import { isJsonObject, type JsonObject } from '../cni/json.ts';
+import { parseWith } from '../cni/schema.ts';
 import { isCniVersion } from '../cni/version.ts';
 
 /**
@@ -54,8 +54,5 @@ export type Settings = Readonly<z.infer<typeof settingsSchema>>;
  * @throws {CniError} 7 naming each wrong key.
  */
 export function parseSettings(json: JsonObject, source: string): Settings {
-  const parsed = settingsSchema.safeParse(json);
-  if (parsed.success) return parsed.data;
-  const problems = parsed.error.issues.map(({ path, message }) => `${path.join('.')}: ${message}`);
-  throw new CniError(ErrorCode.InvalidNetworkConfig, `${source}: ${problems.join('; ')}`);
+  return parseWith(settingsSchema, json, source);
 }

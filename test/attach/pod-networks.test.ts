@@ -350,7 +350,14 @@ describe('delegates', () => {
     assert.throws(() => parseSettings({ clusterNetwork: '' }, 'the test'), {
       code: 7,
       message:
-        'the test: clusterNetwork: expected the name or the file of the default network; or "delegates", a list that begins with its configuration',
+        'the test: clusterNetwork: expected the name or the file of the default network; or "delegates", a list that begins with its configuration, found ""',
     });
+  });
+
+  test('keys match without regard to case, and a null counts as absent, as in Multus', () => {
+    const settings = parseSettings({ ClusterNetwork: 'net-a', confdir: '/etc/a', defaultNetworks: null }, 'the test');
+    assert.equal(settings.clusterNetwork, 'net-a');
+    assert.equal(settings.confDir, '/etc/a');
+    assert.deepEqual(settings.defaultNetworks, []);
   });
 });
