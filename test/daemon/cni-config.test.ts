@@ -8,7 +8,7 @@ import { composeConfig, type Wishes } from '../../src/daemon/cni-config/compose.
 import { ConfigKeeper } from '../../src/daemon/cni-config/keeper.ts';
 import { findMaster } from '../../src/daemon/cni-config/master.ts';
 import { shimSocketDir } from '../../src/daemon/cni-config/socket-dir.ts';
-import { writeAtomically } from '../../src/daemon/cni-config/write.ts';
+import { writeAtomically } from '../../src/linux/atomic-file.ts';
 import { fakePlugin } from '../cni/support.ts';
 import { until } from '../kubernetes/playground.ts';
 import { testDirectory } from '../support/directory.ts';

@@ -2,9 +2,9 @@ import { type FSWatcher, watch } from 'node:fs';
 import { readdir, readFile, stat } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { parseJson } from '../../cni/parse-json.ts';
+import { isUnfinished, writeAtomically } from '../../linux/atomic-file.ts';
 import type { Logger } from '../log.ts';
 import { callsMetaPlugin, undefinedIfMissing } from './master.ts';
-import { isUnfinished, writeAtomically } from './write.ts';
 
 export interface KeeperOptions {
   /** The file to keep. */
