@@ -79,10 +79,15 @@ function interfacesOf(networks: readonly PodNetwork[], defaultInterface: string)
   return invalidConfig(() => interfaceNames(requested, ['lo']));
 }
 
-function planNetwork(
+/**
+ * Works out one interface of a pod.
+ *
+ * @throws {CniError} 7 naming the object, the path in it and what was expected.
+ */
+export function planNetwork(
   { found, isDefault, selection }: PodNetwork,
   ifName: string,
-  request: PlanRequest,
+  request: Pick<PlanRequest, 'runtimeConfig'>,
 ): ReadyAttachment {
   const list = readNetwork(found);
   const isClusterNetwork = isDefault && selection === undefined;
@@ -97,6 +102,7 @@ function planNetwork(
     defaultName: found.name,
     runtimeConfig: { ...(isDefault && request.runtimeConfig), ...asked },
     cniArgs: selection?.cniArgs ?? {},
+    ...(selection && !isDefault && { selection: { ...selection } }),
   };
   return { planned, list, defaultRoute: selection?.defaultRoute };
 }

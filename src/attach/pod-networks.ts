@@ -58,7 +58,12 @@ function askedDefault(pod: Pod, settings: Settings): NetworkSelection | undefine
   return selection;
 }
 
-function selectedNetworks(pod: Pod, settings: Settings): NetworkSelection[] {
+/**
+ * What a pod asks for in its networks annotation, without looking for it.
+ *
+ * @throws {CniError} 7 naming the annotation, the path in it and what was expected, or what is not allowed.
+ */
+export function selectedNetworks(pod: Pod, settings: Settings): NetworkSelection[] {
   const annotation = pod.metadata.annotations[networksAnnotation];
   if (annotation === undefined) return [];
   const selections = invalidConfig(() => parseNetworks(annotation, pod.metadata.namespace));
@@ -67,7 +72,7 @@ function selectedNetworks(pod: Pod, settings: Settings): NetworkSelection[] {
 }
 
 /** @throws {CniError} when two networks ask for the default route of one family. */
-function requireOneDefaultRoute(selections: readonly NetworkSelection[]): void {
+export function requireOneDefaultRoute(selections: readonly NetworkSelection[]): void {
   for (const path of ['IPv4', 'IPv6'] as const) {
     const claimants = selections.filter(({ defaultRoute }) =>
       defaultRoute?.some((gw) => gw.includes(':') === (path === 'IPv6')),
@@ -81,7 +86,12 @@ function requireOneDefaultRoute(selections: readonly NetworkSelection[]): void {
   }
 }
 
-async function findSelected(
+/**
+ * Finds a network that a pod asks for.
+ *
+ * @throws {CniError} 7 when there is none, 11 when it cannot be known now.
+ */
+export async function findSelected(
   selection: NetworkSelection,
   { confDir }: Settings,
   cluster: Cluster | undefined,

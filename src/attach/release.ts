@@ -45,30 +45,13 @@ export async function releaseEntry(
   await using recording = await context.journal.resume(key);
   for (const planned of plan.attachments.toReversed()) {
     if (entry.deleted.has(planned.ifName) || unmade.has(planned.ifName)) continue;
-    const attachment = {
-      containerId: plan.containerId,
-      netns,
-      ifName: planned.ifName,
-      args: parseArgs(plan.args),
-      path: context.path,
-    };
-    const started = performance.now();
-    let error: CniError | undefined;
-    let plugin = '';
     try {
-      const list = plannedList(planned);
-      plugin = list.plugins[0]?.type ?? '';
-      const { runtimeConfig, cniArgs } = planned;
-      const prevResult = entry.results.get(planned.ifName);
-      await deleteList(list, attachment, { runtimeConfig, cniArgs, prevResult }, context.runner);
+      await releaseOne(planned, entry, netns, context);
       // What a full disk has no room for is released once more, if need be; that must not keep a node from emptying it.
       await recording.add({ step: 'deleted', ifName: planned.ifName }).catch(() => {});
-    } catch (thrown) {
-      const { code, message, details } = toCniError(thrown);
-      error = new CniError(code, `network ${planned.network}, interface ${planned.ifName}: ${message}`, details);
-      failures.push(error);
+    } catch (error) {
+      failures.push(toCniError(error));
     }
-    context.report({ command: 'DEL', planned, plugin, milliseconds: performance.now() - started, error });
   }
   const [first] = failures;
   if (first !== undefined) {
@@ -76,4 +59,36 @@ export async function releaseEntry(
     throw new CniError(first.code, `still held: ${failures.map(({ message }) => message).join('; ')}`, details);
   }
   await context.journal.remove(key);
+}
+
+/**
+ * Releases one attachment of an entry, from what the entry has of it alone. It is reported, not recorded.
+ *
+ * @param netns The sandbox's namespace; empty when it is gone.
+ * @throws {CniError} while something is still held, naming network and interface.
+ */
+export async function releaseOne(
+  planned: PlannedAttachment,
+  { plan, results }: Entry,
+  netns: string,
+  context: Pick<ReleaseContext, 'runner' | 'path' | 'report'>,
+): Promise<void> {
+  const { ifName, network, runtimeConfig, cniArgs } = planned;
+  const attachment = { containerId: plan.containerId, netns, ifName, args: parseArgs(plan.args), path: context.path };
+  const started = performance.now();
+  let plugin = '';
+  const report = (error?: CniError) =>
+    context.report({ command: 'DEL', planned, plugin, milliseconds: performance.now() - started, error });
+  try {
+    const list = plannedList(planned);
+    plugin = list.plugins[0]?.type ?? '';
+    const prevResult = results.get(ifName);
+    await deleteList(list, attachment, { runtimeConfig, cniArgs, prevResult }, context.runner);
+    report();
+  } catch (thrown) {
+    const { code, message, details } = toCniError(thrown);
+    const error = new CniError(code, `network ${network}, interface ${ifName}: ${message}`, details, { cause: thrown });
+    report(error);
+    throw error;
+  }
 }

@@ -20,6 +20,32 @@ const plannedAttachment = z.strictObject({
   runtimeConfig: jsonObject,
   /** Merged into `args.cni` of every plugin of the chain. */
   cniArgs: jsonObject,
+  /** Gateways of the pod's default route, where it wants it on this network; empty for those of the network itself. */
+  defaultRoute: z.array(z.string()).readonly().optional(),
+  /** The element of the pod's networks annotation that asked for it; absent for what a pod gets without asking there. */
+  selection: z
+    .looseObject({
+      namespace: z.string(),
+      name: z.string(),
+      interface: z.string().optional(),
+      defaultRoute: z.array(z.string()).readonly().optional(),
+    })
+    .readonly()
+    .optional(),
+});
+
+/** A default route of a pod, its interface by name: what had that name may be made again with another index. */
+const defaultRoute = z.strictObject({
+  family: z.union([z.literal(4), z.literal(6)]),
+  ifName: z.string(),
+  gateway: z.string().optional(),
+  source: z.string().optional(),
+  priority: z.number().optional(),
+  scope: z.number().optional(),
+  mtu: z.number().optional(),
+  advmss: z.number().optional(),
+  onLink: z.boolean().optional(),
+  protocol: z.number().optional(),
 });
 
 const plan = z.strictObject({
@@ -40,22 +66,44 @@ const plan = z.strictObject({
 const step = z.discriminatedUnion('step', [
   z.strictObject({ step: z.literal('added'), ifName: z.string(), result: jsonObject }),
   z.strictObject({ step: z.literal('deleted'), ifName: z.string() }),
+  /** An attachment is about to be made under another name: an earlier network had taken the one that was planned. */
+  z.strictObject({ step: z.literal('renamed'), ifName: z.string(), to: z.string() }),
   z.strictObject({ step: z.literal('complete') }),
+  /** What follows happens while the pod runs. An attachment is about to be made. */
+  z.strictObject({ step: z.literal('planned'), attachment: plannedAttachment }),
+  /** One is about to be released. */
+  z.strictObject({ step: z.literal('detaching'), ifName: z.string() }),
+  /** It was released; `held`: it is to stay so although the annotation asks for it. */
+  z.strictObject({ step: z.literal('detached'), ifName: z.string(), held: z.literal(true).optional() }),
+  /** The annotation has ceased to ask for what is held. */
+  z.strictObject({ step: z.literal('unheld'), ifName: z.string() }),
+  /** The pod's default routes that are about to be taken away in favour of an attachment. */
+  z.strictObject({ step: z.literal('default-route'), ifName: z.string(), taken: z.array(defaultRoute).readonly() }),
 ]);
 
 export type PlannedAttachment = Readonly<z.infer<typeof plannedAttachment>>;
 export type Plan = Readonly<z.infer<typeof plan>>;
 export type Step = Readonly<z.infer<typeof step>>;
+export type DefaultRoute = Readonly<z.infer<typeof defaultRoute>>;
 
 /** What is known of one sandbox: what was wanted, and how far it got. */
 export interface Entry {
+  /** Its attachments are those that the ADD planned, less what was detached, and what was attached since. */
   readonly plan: Plan;
   /** Final result of each attachment that was made, by its interface name. */
   readonly results: ReadonlyMap<string, JsonObject>;
   /** Interface names of the attachments that were released. */
   readonly deleted: ReadonlySet<string>;
-  /** Whether the ADD was answered with success. */
+  /** Whether the ADD made every attachment. */
   readonly complete: boolean;
+  /** Interface names of attachments whose release was begun while the pod runs. */
+  readonly detaching: ReadonlySet<string>;
+  /** Those that were detached and are to stay so, by their interface names. */
+  readonly held: ReadonlyMap<string, PlannedAttachment>;
+  /** The default routes that were taken away in favour of an attachment, by its interface name. */
+  readonly takenRoutes: ReadonlyMap<string, readonly DefaultRoute[]>;
+  /** Whether anything was attached or detached since the ADD. */
+  readonly changed: boolean;
 }
 
 /**
@@ -67,18 +115,78 @@ export interface Entry {
 export function decodeEntry(text: string): Entry {
   const [first, ...rest] = text.split('\n').slice(0, -1);
   if (first === undefined) throw new Error('the plan is missing');
-  const results = new Map<string, JsonObject>();
-  const deleted = new Set<string>();
-  let complete = false;
   const planned = decodeLine(plan, first, 1);
-  for (const [i, line] of rest.entries()) {
-    const done = decodeLine(step, line, i + 2);
-    if (done.step === 'added') results.set(done.ifName, done.result);
-    else if (done.step === 'deleted') deleted.add(done.ifName);
-    else complete = true;
-  }
-  return { plan: planned, results, deleted, complete };
+  const state = new State(planned);
+  for (const [i, line] of rest.entries()) state.take(decodeLine(step, line, i + 2));
+  return state;
 }
+
+/** An entry while its steps are read. */
+class State implements Entry {
+  plan: Plan;
+  complete = false;
+  changed = false;
+  readonly results = new Map<string, JsonObject>();
+  readonly deleted = new Set<string>();
+  readonly detaching = new Set<string>();
+  readonly held = new Map<string, PlannedAttachment>();
+  readonly takenRoutes = new Map<string, readonly DefaultRoute[]>();
+
+  constructor(plan: Plan) {
+    this.plan = plan;
+  }
+
+  take(done: Step): void {
+    switch (done.step) {
+      case 'added':
+        this.results.set(done.ifName, done.result);
+        break;
+      case 'deleted':
+        this.deleted.add(done.ifName);
+        break;
+      case 'renamed':
+        this.plan = { ...this.plan, attachments: this.plan.attachments.map((each) => renamed(each, done)) };
+        break;
+      case 'complete':
+        this.complete = true;
+        break;
+      case 'planned':
+        this.changed = true;
+        this.#forget(done.attachment.ifName);
+        this.plan = { ...this.plan, attachments: [...this.plan.attachments, done.attachment] };
+        break;
+      case 'detaching':
+        this.detaching.add(done.ifName);
+        break;
+      case 'detached':
+        this.changed = true;
+        this.#detached(done.ifName, done.held === true);
+        break;
+      case 'unheld':
+        this.held.delete(done.ifName);
+        break;
+      case 'default-route':
+        this.takenRoutes.set(done.ifName, [...(this.takenRoutes.get(done.ifName) ?? []), ...done.taken]);
+    }
+  }
+
+  #detached(ifName: string, isHeld: boolean): void {
+    const attachment = this.plan.attachments.find((each) => each.ifName === ifName);
+    this.#forget(ifName);
+    if (isHeld && attachment !== undefined) this.held.set(ifName, attachment);
+  }
+
+  #forget(ifName: string): void {
+    const attachments = this.plan.attachments.filter((each) => each.ifName !== ifName);
+    this.plan = { ...this.plan, attachments };
+    this.results.delete(ifName);
+    this.detaching.delete(ifName);
+    this.takenRoutes.delete(ifName);
+  }
+}
+
+const renamed = (attachment: PlannedAttachment, { ifName, to }: { ifName: string; to: string }): PlannedAttachment =>
+  attachment.ifName === ifName ? { ...attachment, ifName: to } : attachment;
 
 function decodeLine<T>(schema: z.ZodType<T>, line: string, number: number): T {
   let value: unknown;

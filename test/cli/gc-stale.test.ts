@@ -4,34 +4,11 @@ import { join } from 'node:path';
 import { test } from 'node:test';
 import { isGone, strayAddresses } from '../../src/cli/gc/stale.ts';
 import type { Entry } from '../../src/journal/entry.ts';
+import { entryOf } from '../journal/entries.ts';
 import { testDirectory } from '../support/directory.ts';
 import { testNamespace } from '../support/namespace.ts';
 
-const entry = (netns: string, config = '{}'): Entry => ({
-  plan: {
-    version: 1,
-    containerId: 'c1',
-    ifName: 'eth0',
-    netns,
-    args: '',
-    attachments: [
-      {
-        network: 'n',
-        ifName: 'eth0',
-        isDefault: true,
-        config,
-        defaultName: 'n',
-        source: 'the test',
-        runtimeConfig: {},
-        cniArgs: {},
-      },
-    ],
-    plannedAt: 0,
-  },
-  results: new Map(),
-  deleted: new Set(),
-  complete: true,
-});
+const entry = (netns: string, config = '{}'): Entry => entryOf({ netns }, { config });
 
 test('a namespace counts as gone only where it would be seen if it were there', async () => {
   await using directory = await testDirectory();

@@ -3,32 +3,9 @@ import { test } from 'node:test';
 import type { Sandboxes } from '../../src/cli/sandboxes.ts';
 import { settledStatus } from '../../src/cli/status/settled.ts';
 import type { Entry } from '../../src/journal/entry.ts';
+import { entryOf } from '../journal/entries.ts';
 
-const entry = (containerId: string, complete = true): Entry => ({
-  plan: {
-    version: 1,
-    containerId,
-    ifName: 'eth0',
-    netns: '/run/netns/plx-none',
-    args: '',
-    attachments: [
-      {
-        network: 'n',
-        ifName: 'eth0',
-        isDefault: true,
-        config: '{"cniVersion":"1.0.0","type":"x"}',
-        defaultName: 'n',
-        source: 'the test',
-        runtimeConfig: {},
-        cniArgs: {},
-      },
-    ],
-    plannedAt: 0,
-  },
-  results: new Map(),
-  deleted: new Set(),
-  complete,
-});
+const entry = (containerId: string, complete = true): Entry => entryOf({ containerId }, {}, complete);
 
 /** What is told when the journal says one thing first, and another a moment later. */
 async function told(first: readonly Entry[], later: readonly Entry[]): Promise<string[]> {

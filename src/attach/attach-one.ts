@@ -1,0 +1,61 @@
+import { AddError, addList } from '../cni/chain.ts';
+import { CniError, toCniError } from '../cni/error.ts';
+import type { JsonObject } from '../cni/json.ts';
+import type { Attachment } from '../cni/plugin.ts';
+import type { Result } from '../cni/result.ts';
+import type { ReadyAttachment } from './plan.ts';
+import type { ReleaseContext } from './release.ts';
+
+/**
+ * Makes one attachment. It is reported, not recorded.
+ *
+ * @param attachment The sandbox's; its interface name is the runtime's.
+ * @throws {UndoneError} when it failed and nothing of it is left.
+ * @throws {CniError} when something of it may be.
+ */
+export async function attachOne(
+  { planned, list }: ReadyAttachment,
+  attachment: Attachment,
+  context: Pick<ReleaseContext, 'runner' | 'path' | 'report'>,
+): Promise<{ readonly result: Result; readonly raw: JsonObject }> {
+  const started = performance.now();
+  const report = (error?: CniError) =>
+    context.report({
+      command: 'ADD',
+      planned,
+      plugin: list.plugins[0]?.type ?? '',
+      milliseconds: performance.now() - started,
+      error,
+    });
+  try {
+    const { runtimeConfig, cniArgs } = planned;
+    const own = { ...attachment, ifName: planned.ifName, path: context.path };
+    const added = await addList(list, own, { runtimeConfig, cniArgs }, context.runner);
+    report();
+    return added;
+  } catch (error) {
+    const { code, message, details } = toCniError(error);
+    const where = `network ${planned.network}, interface ${planned.ifName}`;
+    const undone = error instanceof AddError && error.undoFailures.length === 0;
+    const failure = undone
+      ? new UndoneError(planned.ifName, code, `${where}: ${message}`, details)
+      : new CniError(code, `${where}: ${message}`, details, { cause: error });
+    report(failure);
+    throw failure;
+  }
+}
+
+/** An attachment failed, and all that its chain had made was undone. */
+export class UndoneError extends CniError {
+  readonly ifName: string;
+
+  constructor(ifName: string, code: number, message: string, details: string) {
+    super(code, message, details);
+    this.ifName = ifName;
+  }
+}
+
+/** The words that `kubectl describe pod` shows, as Multus has them. */
+export function addedMessage({ planned }: ReadyAttachment, result: Result): string {
+  return `Add ${planned.ifName} [${result.ips.map(({ address }) => address).join(' ')}] from ${planned.network}`;
+}
