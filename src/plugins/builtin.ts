@@ -7,6 +7,7 @@ import { loopback } from './loopback.ts';
 import { macvlan } from './macvlan.ts';
 import { ptp } from './ptp.ts';
 import { staticIpam } from './static.ts';
+import { tuning } from './tuning.ts';
 
 /** Every plugin that runs in this process. */
 export const builtinPlugins: readonly Plugin[] = [
@@ -16,6 +17,7 @@ export const builtinPlugins: readonly Plugin[] = [
   macvlan,
   ptp,
   hostDevice,
+  tuning,
   hostLocal,
   staticIpam,
 ];

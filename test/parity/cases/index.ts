@@ -8,6 +8,7 @@ import { loopbackCases } from './loopback.ts';
 import { macvlanCases } from './macvlan.ts';
 import { ptpCases } from './ptp.ts';
 import { staticCases } from './static.ts';
+import { tuningCases } from './tuning.ts';
 
 /** All cases, wherever they run. */
 export const allCases: readonly ParityCase[] = [
@@ -20,4 +21,5 @@ export const allCases: readonly ParityCase[] = [
   ...hostDeviceCases,
   ...hostLocalCases,
   ...staticCases,
+  ...tuningCases,
 ];

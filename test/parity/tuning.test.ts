@@ -1,0 +1,4 @@
+import { tuningCases } from './cases/tuning.ts';
+import { testParity } from './harness.ts';
+
+testParity(tuningCases);
