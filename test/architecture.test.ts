@@ -14,7 +14,7 @@ const floors = [
   ['playground'],
   ['daemon'],
   ['attach'],
-  ['kubernetes', 'journal'],
+  ['kubernetes', 'kubelet', 'journal'],
   ['plugins'],
   ['cni', 'linux'],
   ['net'],

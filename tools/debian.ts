@@ -30,6 +30,7 @@ const providers = {
   modprobe: { packages: ['kmod'] },
   nft: { packages: ['nftables'] },
   openssl: { packages: ['openssl'] },
+  protoc: { packages: ['protobuf-compiler'] },
   // 7.2 of bookworm has no igb device, the only one with virtual functions.
   'qemu-system-x86_64': { packages: ['qemu-system-x86'], backports: ['12'] },
   xz: { packages: ['xz-utils'] },

@@ -1,4 +1,5 @@
 import type { Access } from './access.ts';
+import { type ClaimedDevice, claimedDevices } from './claims.ts';
 import { Client } from './client.ts';
 import { Events, type PodEvent } from './events.ts';
 import type { Log } from './log.ts';
@@ -45,6 +46,11 @@ export class Cluster implements AsyncDisposable {
   /** @see Networks.get */
   network(namespace: string, name: string): Promise<NetworkAttachmentDefinition> {
     return this.#networks.get(namespace, name);
+  }
+
+  /** @see claimedDevices */
+  claimedDevices(pod: Pod): Promise<ClaimedDevice[]> {
+    return claimedDevices(this.#client, pod, this.#stop.signal);
   }
 
   /** All pods of this node that are known. */

@@ -19,7 +19,7 @@ const textsAt = (value: JsonValue, list: string, path: string): string[] =>
 
 test('older clients go from groups to versions to resources', () => {
   assert.deepEqual(at(discovered('/api').body, 'versions'), ['v1']);
-  assert.deepEqual(textsAt(discovered('/apis').body, 'groups', 'name'), ['k8s.cni.cncf.io']);
+  assert.deepEqual(textsAt(discovered('/apis').body, 'groups', 'name'), ['k8s.cni.cncf.io', 'resource.k8s.io']);
   const group = discovered('/apis/k8s.cni.cncf.io').body;
   assert.equal(textAt(group, 'preferredVersion.groupVersion'), 'k8s.cni.cncf.io/v1');
   assert.deepEqual(textsAt(discovered('/api/v1').body, 'resources', 'name'), [
@@ -44,13 +44,16 @@ test('newer clients get all of it in one document of its own type', () => {
   assert.ok(version !== undefined);
   assert.deepEqual(textsAt(version, 'resources', 'resource'), ['pods', 'nodes', 'namespaces', 'events']);
   assert.deepEqual(textsAt(version, 'resources', 'scope'), ['Namespaced', 'Cluster', 'Cluster', 'Namespaced']);
-  assert.deepEqual(textsAt(discovered('/apis', aggregated).body, 'items', 'metadata.name'), ['k8s.cni.cncf.io']);
+  assert.deepEqual(textsAt(discovered('/apis', aggregated).body, 'items', 'metadata.name'), [
+    'k8s.cni.cncf.io',
+    'resource.k8s.io',
+  ]);
 });
 
 test('a schema that has just enough for kubectl to leave the checking of fields to the server', () => {
   const paths = at(discovered('/openapi/v3').body, 'paths');
   assert.ok(paths !== null && typeof paths === 'object');
-  assert.deepEqual(Object.keys(paths), ['api/v1', 'apis/k8s.cni.cncf.io/v1']);
+  assert.deepEqual(Object.keys(paths), ['api/v1', 'apis/k8s.cni.cncf.io/v1', 'apis/resource.k8s.io/v1']);
   const served = at(discovered('/openapi/v3/api/v1').body, 'paths');
   assert.ok(JSON.stringify(served).includes('"fieldValidation"'));
   for (const dot of ['.', '@']) {

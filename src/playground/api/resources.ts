@@ -105,7 +105,37 @@ export const networkAttachmentDefinitions: Resource = {
   fields: [],
 };
 
-export const resources: readonly Resource[] = [pods, nodes, namespaces, events, networkAttachmentDefinitions];
+const allocation = { group: 'resource.k8s.io', version: 'v1', shortNames: [], categories: [] } as const;
+
+export const resourceClaims: Resource = {
+  ...allocation,
+  kind: 'ResourceClaim',
+  plural: 'resourceclaims',
+  singular: 'resourceclaim',
+  namespaced: true,
+  status: true,
+  fields: [],
+};
+
+export const resourceSlices: Resource = {
+  ...allocation,
+  kind: 'ResourceSlice',
+  plural: 'resourceslices',
+  singular: 'resourceslice',
+  namespaced: false,
+  status: false,
+  fields: ['spec.nodeName', 'spec.driver'],
+};
+
+export const resources: readonly Resource[] = [
+  pods,
+  nodes,
+  namespaces,
+  events,
+  networkAttachmentDefinitions,
+  resourceClaims,
+  resourceSlices,
+];
 
 export function groupVersion(resource: Resource): string {
   return resource.group === '' ? resource.version : `${resource.group}/${resource.version}`;
