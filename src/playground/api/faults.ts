@@ -18,17 +18,19 @@ export interface Fault {
   readonly fail?: Reason;
   /** With it, what the client is asked to wait. */
   readonly retryAfterSeconds?: number;
+  /** Do what was asked for, and close the connection without an answer. */
+  readonly lost?: true;
   /** Answer with this text, which need not be JSON. */
   readonly body?: string;
-  /** Called with each request that was met. */
-  readonly met?: () => void;
+  /** Called with each request that was met, which waits for what it returns. */
+  readonly met?: () => unknown;
 }
 
 /** Faults that wait for their request, first come first served. */
-export class Faults {
-  #waiting: Array<{ readonly fault: Fault; left: number }> = [];
+export class Faults<F extends Fault = Fault> {
+  #waiting: Array<{ readonly fault: F; left: number }> = [];
 
-  add(fault: Fault): void {
+  add(fault: F): void {
     this.#waiting.push({ fault, left: fault.times ?? 1 });
   }
 
@@ -36,12 +38,11 @@ export class Faults {
     this.#waiting = [];
   }
 
-  take(method: string, path: string, headers: IncomingHttpHeaders): Fault | undefined {
+  take(method: string, path: string, headers: IncomingHttpHeaders): F | undefined {
     const found = this.#waiting.find(({ fault }) => fault.match?.(method, path, headers) ?? true);
     if (found === undefined) return undefined;
     found.left--;
     if (found.left === 0) this.#waiting = this.#waiting.filter((waiting) => waiting !== found);
-    found.fault.met?.();
     return found.fault;
   }
 }
@@ -55,6 +56,7 @@ export async function suffer(
   fault: Fault,
   signal: AbortSignal,
 ): Promise<'reset' | { body: string } | Failure | undefined> {
+  await fault.met?.();
   if (fault.delay !== undefined) await sleep(fault.delay, undefined, { signal });
   if (fault.hang) await new Promise((_, reject) => signal.addEventListener('abort', () => reject(signal.reason)));
   if (fault.reset) return 'reset';

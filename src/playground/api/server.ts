@@ -198,6 +198,7 @@ export class Api implements AsyncDisposable {
     const call: Call = { request, target, query: url.searchParams, store: this.#store };
     if (request.method === 'GET' && isTrue(url.searchParams.get('watch'))) return this.#watch(call, response);
     const { status, body } = await answer(call);
+    if (fault?.lost) return void request.socket.destroy();
     write(response, status, body);
   }
 
