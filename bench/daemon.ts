@@ -2,6 +2,7 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { readFile, writeFile } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
+import { type Cpu, cpuOf } from './cpu.ts';
 
 const root = resolve(import.meta.dirname, '..');
 
@@ -18,14 +19,18 @@ export class DaemonProcess implements AsyncDisposable {
     this.#process = process;
   }
 
-  /** @param directory Of its socket, state and configuration. */
-  static async start(directory: string): Promise<DaemonProcess> {
+  /**
+   * @param directory Of its socket, state and configuration.
+   * @param more Keys of its configuration, which has no cluster unless told.
+   */
+  static async start(directory: string, more: object = {}): Promise<DaemonProcess> {
     const file = join(directory, 'daemon.json');
     const config = {
       socketDir: join(directory, 'run'),
       stateDir: join(directory, 'state'),
       cluster: false,
       metricsPort: 0,
+      ...more,
     };
     await writeFile(file, JSON.stringify(config));
     const child = spawn(process.execPath, [...flags, join(root, 'build/plexus.cjs'), 'daemon', '--config', file], {
@@ -46,6 +51,10 @@ export class DaemonProcess implements AsyncDisposable {
   async residentMemory(): Promise<number> {
     const status = await readFile(`/proc/${this.#process.pid}/status`, 'utf8');
     return (Number(/^VmRSS:\s+(\d+) kB$/m.exec(status)?.[1]) * 1024) / 1e6;
+  }
+
+  async cpu(): Promise<Cpu> {
+    return cpuOf(this.#process.pid ?? Number.NaN);
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

@@ -1,19 +1,23 @@
 import { mkdir, mkdtemp, rm, symlink, writeFile } from 'node:fs/promises';
 import { cpus, release, tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { links } from '../src/linux/link.ts';
 import { createNamedNamespace, deleteNamedNamespace } from '../src/linux/namespace.ts';
+import { Rtnetlink } from '../src/linux/rtnetlink.ts';
 import { addWire, becomeNode } from '../test/support/node.ts';
 import { buildShim } from '../test/support/shim.ts';
 import { goPlugins } from '../tools/debian.ts';
 import { addBare, deleteBare } from './bare.ts';
 import { DaemonProcess } from './daemon.ts';
+import { measurePods } from './pods.ts';
 import { type Report, render } from './report.ts';
 import { inParallel, summarise, timed } from './statistics.ts';
 import { type Sandbox, Subject } from './subject.ts';
 
 /*
  * make bench: a macvlan with an address of host-local, made by the containernetworking plugins and by Plexus, in turn, on
- * the same kernel. BENCH_JSON=FILE writes the figures; BENCH_ROUNDS and BENCH_SOAK change how much is done.
+ * the same kernel; then whole pods, by Plexus alone. BENCH_JSON=FILE writes the figures; BENCH_ROUNDS, BENCH_SOAK and
+ * BENCH_PODS change how much is done.
  */
 
 const rounds = Number(process.env['BENCH_ROUNDS'] ?? 200);
@@ -38,6 +42,13 @@ try {
 
 async function measure(): Promise<Report> {
   await addWire('ens6');
+  const plugins = await measurePlugins();
+  await loopbackUp();
+  const pods = await measurePods(directory, await buildShim(), say);
+  return { ...plugins, pods, targets: [...plugins.targets, ...podTargets(pods)] };
+}
+
+async function measurePlugins(): Promise<Omit<Report, 'pods'>> {
   for (let i = 0; i < parallel.sandboxes; i++) {
     const netns = await createNamedNamespace(`plx-bench-${process.pid}-${i}`);
     sandboxes.push({ containerId: `bench-${i}`, netns });
@@ -80,6 +91,24 @@ async function measure(): Promise<Report> {
       },
     ],
   };
+}
+
+function podTargets({ builtin, podsAtOnce }: Report['pods']): Report['targets'] {
+  const { p50 } = builtin.oneAtATime.add;
+  const rate = builtin.atOnce.podsPerSecond;
+  const requests = builtin.oneAtATime.requestsBeforeAnswer;
+  return [
+    { what: 'a whole pod, p50, ms', wanted: '<= 10', found: p50, reached: p50 <= 10 },
+    { what: `pods per second, ${podsAtOnce} at once`, wanted: '>= 150', found: rate, reached: rate >= 150 },
+    { what: 'API requests before the answer', wanted: '<= 2', found: requests, reached: requests <= 2 },
+  ];
+}
+
+/** The API server is reached by it. */
+async function loopbackUp(): Promise<void> {
+  using netlink = Rtnetlink.open();
+  const [{ index }] = await netlink.run(links.get({ name: 'lo' }));
+  await netlink.run(links.change(index, { up: true }));
 }
 
 function networkConfig(name: string): string {

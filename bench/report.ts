@@ -1,3 +1,4 @@
+import { type PodReport, renderPods } from './pod-report.ts';
 import type { Summary } from './statistics.ts';
 
 interface Rate {
@@ -46,11 +47,12 @@ export interface Report {
     readonly after: number;
     readonly rounds: number;
   };
+  readonly pods: PodReport;
   readonly targets: readonly Target[];
 }
 
 /** The report as a person reads it. */
-export function render({ machine, oneAtATime, parallel, memory, targets }: Report): string {
+export function render({ machine, oneAtATime, parallel, memory, pods, targets }: Report): string {
   const { add, delete: del } = oneAtATime;
   const { go, plexus } = parallel;
   const lines = [
@@ -73,6 +75,8 @@ export function render({ machine, oneAtATime, parallel, memory, targets }: Repor
     '',
     `the daemon's memory (RSS): ${memory.idle.toFixed(1)} MB idle; ` +
       `${memory.before.toFixed(1)} MB before and ${memory.after.toFixed(1)} MB after ${memory.rounds} ADD and DEL`,
+    '',
+    ...renderPods(pods),
     '',
     ...targets.map(({ what, wanted, found, reached }) => {
       const text = `${what}: ${found.toFixed(1)}`.padEnd(62);

@@ -5,6 +5,8 @@ import { type Launch, launch, launchBeside } from './launch.ts';
 export interface Sandbox {
   readonly containerId: string;
   readonly netns: string;
+  /** CNI_ARGS. */
+  readonly args?: string;
 }
 
 /** A plugin as a container runtime sees it: a binary to execute. */
@@ -50,10 +52,16 @@ export class Subject {
     await this.#check(call, await launchBeside(call));
   }
 
-  #launch(command: string, { containerId, netns }: Sandbox): Launch {
+  #launch(command: string, { containerId, netns, args }: Sandbox): Launch {
+    const own = {
+      CNI_COMMAND: command,
+      CNI_CONTAINERID: containerId,
+      CNI_NETNS: netns,
+      ...(args && { CNI_ARGS: args }),
+    };
     return {
       path: this.#binary,
-      env: { ...this.#environment, CNI_COMMAND: command, CNI_CONTAINERID: containerId, CNI_NETNS: netns },
+      env: { ...this.#environment, ...own },
       stdin: this.#stdin,
       stdout: join(this.#directory, containerId),
     };
