@@ -1,12 +1,12 @@
-import { AddError, addList } from '../cni/chain.ts';
 import { CniError, ErrorCode, toCniError } from '../cni/error.ts';
-import type { JsonObject } from '../cni/json.ts';
 import type { Result } from '../cni/result.ts';
+import type { PlannedAttachment } from '../journal/entry.ts';
 import type { Cluster } from '../kubernetes/cluster.ts';
 import type { Pod } from '../kubernetes/schemas.ts';
-import { setDefaultRoute } from './default-route.ts';
+import { addedMessage, attachOne, UndoneError } from './attach-one.ts';
+import { setDefaultRoutes, withDefaultRoutes } from './default-route.ts';
 import { type AttachedNetwork, networkStatus } from './network-status.ts';
-import { type PlanRequest, planAttachments, type ReadyAttachment } from './plan.ts';
+import { type PlanRequest, planAttachments } from './plan.ts';
 import { podLinks } from './pod-links.ts';
 import { type ReleaseContext, releaseEntry } from './release.ts';
 
@@ -22,22 +22,23 @@ export async function addSandbox(request: PlanRequest, context: ReleaseContext):
   await releaseEarlier(request, context);
   const ready = await planAttachments(request).catch((error: unknown) => rejected(error, request));
   await using recording = await context.journal.begin(ready.plan);
-  const done: AttachedNetwork[] = [];
+  const done: (PlannedAttachment & AttachedNetwork)[] = [];
   /** Attachments that hold nothing. */
   const unmade = new Set(ready.plan.attachments.map(({ ifName }) => ifName));
   try {
     for (const each of ready.attachments) {
       unmade.delete(each.planned.ifName);
-      const { result, raw } = await attachOne(each, request, context);
+      const { result, raw } = await attachOne(each, attachment, context);
       await recording.add({ step: 'added', ifName: each.planned.ifName, result: raw });
-      done.push({ ...each.planned, result, defaultRoute: each.defaultRoute });
+      done.push({ ...each.planned, result });
       if (pod) cluster?.event(pod, { type: 'Normal', reason: 'AddedInterface', message: addedMessage(each, result) });
     }
-    for (const { ifName, defaultRoute, result } of done) {
-      if (defaultRoute) await setDefaultRoute(attachment.netns, { ifName, gateways: defaultRoute, result });
-    }
-    if (cluster && pod) await publishStatus(cluster, pod, attachment.netns, done);
+    await setDefaultRoutes(attachment.netns, done, (ifName, taken) =>
+      recording.add({ step: 'default-route', ifName, taken }),
+    );
     await recording.add({ step: 'complete' });
+    // Last of all: what fails after it would leave a pod that tells of networks it does not have.
+    if (cluster && pod) await publishStatus(cluster, pod, attachment.netns, withDefaultRoutes(done));
   } catch (error) {
     if (error instanceof UndoneError) unmade.add(error.ifName);
     await undo(unmade, request, context, error);
@@ -54,53 +55,6 @@ export async function addSandbox(request: PlanRequest, context: ReleaseContext):
 async function releaseEarlier({ attachment }: PlanRequest, context: ReleaseContext): Promise<void> {
   const earlier = await context.journal.read(attachment);
   if (earlier !== undefined) await releaseEntry(attachment, earlier, attachment.netns, context);
-}
-
-async function attachOne(
-  { planned, list }: ReadyAttachment,
-  { attachment }: PlanRequest,
-  context: ReleaseContext,
-): Promise<{ readonly result: Result; readonly raw: JsonObject }> {
-  const started = performance.now();
-  const report = (error?: CniError) =>
-    context.report({
-      command: 'ADD',
-      planned,
-      plugin: list.plugins[0]?.type ?? '',
-      milliseconds: performance.now() - started,
-      error,
-    });
-  try {
-    const { runtimeConfig, cniArgs } = planned;
-    const own = { ...attachment, ifName: planned.ifName, path: context.path };
-    const added = await addList(list, own, { runtimeConfig, cniArgs }, context.runner);
-    report();
-    return added;
-  } catch (error) {
-    const { code, message, details } = toCniError(error);
-    const where = `network ${planned.network}, interface ${planned.ifName}`;
-    const undone = error instanceof AddError && error.undoFailures.length === 0;
-    const failure = undone
-      ? new UndoneError(planned.ifName, code, `${where}: ${message}`, details)
-      : new CniError(code, `${where}: ${message}`, details, { cause: error });
-    report(failure);
-    throw failure;
-  }
-}
-
-/** An attachment failed, and all that its chain had made was undone. */
-class UndoneError extends CniError {
-  readonly ifName: string;
-
-  constructor(ifName: string, code: number, message: string, details: string) {
-    super(code, message, details);
-    this.ifName = ifName;
-  }
-}
-
-/** The words that `kubectl describe pod` shows, as Multus has them. */
-function addedMessage({ planned }: ReadyAttachment, result: Result): string {
-  return `Add ${planned.ifName} [${result.ips.map(({ address }) => address).join(' ')}] from ${planned.network}`;
 }
 
 async function publishStatus(

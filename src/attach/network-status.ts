@@ -1,5 +1,6 @@
-import type { Result, ResultIP, ResultRoute } from '../cni/result.ts';
+import type { Result, ResultIP } from '../cni/result.ts';
 import type { NetworkStatus } from '../kubernetes/status.ts';
+import { gatewayOf, isDefaultRoute } from './default-route.ts';
 import type { PodLink } from './pod-links.ts';
 
 export interface AttachedNetwork {
@@ -7,16 +8,16 @@ export interface AttachedNetwork {
   readonly network: string;
   readonly ifName: string;
   readonly isDefault: boolean;
+  /** With the default routes that the pod has in the end: see withDefaultRoutes(). */
   readonly result: Result;
-  /** Gateways that the pod asked for by `default-route`; they replace those of the result. */
-  readonly defaultRoute?: readonly string[] | undefined;
 }
 
 /**
  * One entry for each interface that the network really has in the pod, the attachment's own first.
  *
  * A result may name interfaces that are not there: the host's end of a veth, or aws-cni's `dummy...`, which never
- * exists. Its "mac" may be anything: aws-cni puts a route table's number there. So the kernel is asked, not the result.
+ * exists. Its "mac" may be anything: aws-cni puts a route table's number there. So the kernel is asked, not the result;
+ * but for an interface that the kernel does not have, such as one that a program in the pod drives.
  *
  * @param links The pod's interfaces by name, as the kernel has them.
  */
@@ -25,11 +26,16 @@ export function networkStatus(attached: AttachedNetwork, links: ReadonlyMap<stri
   const inPod = result.interfaces.flatMap(({ name, sandbox }, index) =>
     sandbox && links.has(name) ? [{ name, index }] : [],
   );
-  const interfaces = inPod.length > 0 ? inPod : [{ name: ifName, index: undefined }];
-  const gateways = attached.defaultRoute?.length ? attached.defaultRoute : defaultGateways(result);
-  return interfaces.map(({ name, index }) => {
+  const interfaces =
+    inPod.length > 0
+      ? inPod.toSorted((a, b) => Number(b.name === ifName) - Number(a.name === ifName))
+      : [{ name: ifName, index: undefined }];
+  const gateways = defaultGateways(result);
+  return interfaces.map(({ name, index }, place) => {
     const link = links.get(name);
-    const own = name === ifName;
+    // Of a network whose result does not have the interface that was asked for, the first is the attachment's own.
+    const own = place === 0;
+    const mac = link === undefined ? statedMac(result, name) : link.mac;
     const ips = result.ips
       .filter((ip) => belongs(ip, index, own))
       .map(({ address }) => address.split('/')[0] ?? address);
@@ -37,7 +43,7 @@ export function networkStatus(attached: AttachedNetwork, links: ReadonlyMap<stri
       name: network,
       interface: name,
       ...(ips.length > 0 && { ips }),
-      ...(link?.mac && { mac: link.mac }),
+      ...(mac && { mac }),
       ...(link && { mtu: link.mtu }),
       ...(isDefault && own && { default: true }),
       dns: dns(result),
@@ -46,19 +52,19 @@ export function networkStatus(attached: AttachedNetwork, links: ReadonlyMap<stri
   });
 }
 
-/** An address without an interface, as results before 0.3.0 have it, is the attachment's own. */
-function belongs(ip: ResultIP, index: number | undefined, own: boolean): boolean {
-  return ip.interface === undefined || index === undefined ? own : ip.interface === index;
+/** An address without an interface, as results before 0.3.0 have it, is the attachment's own (section 5.3.3.1). */
+function belongs({ interface: stated = -1 }: ResultIP, index: number | undefined, own: boolean): boolean {
+  return stated < 0 || index === undefined ? own : stated === index;
 }
 
-const isDefaultRoute = ({ dst }: ResultRoute): boolean => dst === '0.0.0.0/0' || dst === '::/0';
+function statedMac({ interfaces }: Result, name: string): string | undefined {
+  const mac = interfaces.find((each) => each.name === name && each.sandbox)?.mac;
+  return mac && /^([0-9a-f]{2}:){5}([0-9a-f]{2})$/i.test(mac) ? mac.toLowerCase() : undefined;
+}
 
 /** The gateways of a result's default routes; where such a route names none, the address's own gateway. */
 function defaultGateways(result: Result): string[] {
-  const gateways = result.routes.filter(isDefaultRoute).flatMap(({ dst, gw }) => {
-    const sameFamily = (ip: ResultIP) => ip.address.includes(':') === dst.includes(':');
-    return gw ?? result.ips.find((ip) => ip.gateway && sameFamily(ip))?.gateway ?? [];
-  });
+  const gateways = result.routes.filter(isDefaultRoute).flatMap((route) => gatewayOf(route, result) ?? []);
   return [...new Set(gateways)];
 }
 

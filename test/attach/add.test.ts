@@ -1,27 +1,14 @@
 import assert from 'node:assert/strict';
-import { before, describe, test } from 'node:test';
+import { describe, test } from 'node:test';
 import { checkSandbox } from '../../src/attach/check.ts';
 import { CniError } from '../../src/cni/error.ts';
 import type { JsonObject } from '../../src/cni/json.ts';
 import { deleteNamedNamespace } from '../../src/linux/namespace.ts';
 import { ip } from '../plugins/support.ts';
-import { addWire, becomeNode } from '../support/node.ts';
-import { startNode } from './node.ts';
+import { becomeNodeWith } from '../support/node.ts';
+import { macvlan, startNode } from './node.ts';
 
-becomeNode();
-before(async () => {
-  await ip(undefined, 'link', 'set', 'lo', 'up');
-  await addWire('ens5');
-  await addWire('ens6');
-});
-
-const macvlan = (ipam: JsonObject, subnet: string, more: JsonObject = {}): JsonObject => ({
-  cniVersion: '0.3.0',
-  type: 'macvlan',
-  master: 'ens6',
-  ipam: { ...ipam, subnet },
-  ...more,
-});
+becomeNodeWith('ens5', 'ens6');
 
 describe('ADD', () => {
   test('attaches the default network and those of the annotation, tells the pod, and DEL takes all back without a cluster', async () => {
@@ -229,9 +216,10 @@ describe('an ADD that fails leaves nothing, and says what failed', () => {
     {
       what: 'a gateway of a default route that cannot be reached',
       networks: '[{"name":"net-a","default-route":["192.0.2.1"]}]',
-      code: 999,
+      code: 7,
       events: 3,
-      message: /route default via 192\.0\.2\.1.*network is unreachable/,
+      message:
+        /network default\/net-a, interface net1: the pod's default route via 192\.0\.2\.1 cannot be made: .*network is unreachable/,
     },
   ];
   for (const { what, networks, definition, code, message, events = 1 } of cases) {

@@ -1,17 +1,12 @@
 import assert from 'node:assert/strict';
-import { before, test } from 'node:test';
+import { test } from 'node:test';
 import { collectNetworks, staleKeys } from '../../src/attach/collect.ts';
 import { parseNetworkConfig } from '../../src/cni/config.ts';
 import type { JsonObject } from '../../src/cni/json.ts';
-import { ip } from '../plugins/support.ts';
-import { addWire, becomeNode } from '../support/node.ts';
+import { becomeNodeWith } from '../support/node.ts';
 import { type Node, startNode } from './node.ts';
 
-becomeNode();
-before(async () => {
-  await ip(undefined, 'link', 'set', 'lo', 'up');
-  await addWire('ens5');
-});
+becomeNodeWith('ens5');
 
 const macvlan = (ipam: JsonObject): JsonObject => ({
   cniVersion: '1.1.0',

@@ -70,6 +70,15 @@ export interface NodeOptions {
   readonly defaultNetwork?: JsonObject;
 }
 
+/** A network that a pod can ask for, by the wire `ens6`; older than the default network is. */
+export const macvlan = (ipam: JsonObject, subnet: string, more: JsonObject = {}): JsonObject => ({
+  cniVersion: '0.3.0',
+  type: 'macvlan',
+  master: 'ens6',
+  ipam: { ...ipam, subnet },
+  ...more,
+});
+
 /** A default network as a cluster has it: built in, with its own addresses. */
 const clusterNetwork = (ipam: JsonObject): JsonObject => ({
   cniVersion: '1.1.0',

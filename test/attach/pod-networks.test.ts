@@ -1,25 +1,11 @@
 import assert from 'node:assert/strict';
-import { before, describe, test } from 'node:test';
+import { describe, test } from 'node:test';
 import { parseSettings } from '../../src/attach/settings.ts';
 import type { JsonObject } from '../../src/cni/json.ts';
-import { ip } from '../plugins/support.ts';
-import { addWire, becomeNode } from '../support/node.ts';
-import { type NodeOptions, startNode } from './node.ts';
+import { becomeNodeWith } from '../support/node.ts';
+import { macvlan, type NodeOptions, startNode } from './node.ts';
 
-becomeNode();
-before(async () => {
-  await ip(undefined, 'link', 'set', 'lo', 'up');
-  await addWire('ens5');
-  await addWire('ens6');
-});
-
-const macvlan = (ipam: JsonObject, subnet: string, more: JsonObject = {}): JsonObject => ({
-  cniVersion: '1.0.0',
-  type: 'macvlan',
-  master: 'ens6',
-  ipam: { ...ipam, subnet },
-  ...more,
-});
+becomeNodeWith('ens5', 'ens6');
 
 interface Case {
   readonly what: string;

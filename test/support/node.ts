@@ -1,3 +1,4 @@
+import { before } from 'node:test';
 import { CLONE_NEWNET, unshare } from '../../src/linux/libc.ts';
 import { links } from '../../src/linux/link.ts';
 import { Rtnetlink } from '../../src/linux/rtnetlink.ts';
@@ -8,6 +9,17 @@ import { Rtnetlink } from '../../src/linux/rtnetlink.ts';
  */
 export function becomeNode(): void {
   unshare(CLONE_NEWNET);
+}
+
+/** {@link becomeNode} for a file of tests: the node's own `lo` is up, and it has wires of these names. */
+export function becomeNodeWith(...wires: readonly string[]): void {
+  becomeNode();
+  before(async () => {
+    using netlink = Rtnetlink.open();
+    const [lo] = await netlink.run(links.get({ name: 'lo' }));
+    await netlink.run(links.change(lo.index, { up: true }));
+    for (const name of wires) await addWire(name);
+  });
 }
 
 /** A wire of the node: `name` is an interface that can be a master, `<name>p` its other end. Both are up. */

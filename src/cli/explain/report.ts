@@ -41,7 +41,7 @@ export function explainDocument(pods: readonly ExplainedPod[]): JsonObject {
         master: each.explained?.master,
         requested: each.ready?.planned.runtimeConfig,
         cniArgs: each.ready?.planned.cniArgs,
-        defaultRoute: each.ready?.defaultRoute,
+        defaultRoute: each.ready?.planned.defaultRoute,
         problems: each.problems,
       })),
       problems,
@@ -54,10 +54,13 @@ export function explainDocument(pods: readonly ExplainedPod[]): JsonObject {
  * (specification v1.3, section 4.1.2.9).
  */
 function defaultRoute({ ready, isDefault }: ExplainedInterface, all: readonly ExplainedInterface[]): string {
-  const own = ready?.defaultRoute;
+  const own = ready?.planned.defaultRoute;
   if (own !== undefined) return own.length > 0 ? own.map((gateway) => `via ${gateway}`).join(', ') : 'via its gateways';
   if (!isDefault) return '';
-  const asked = all.flatMap(({ ready: each }) => (each?.defaultRoute === undefined ? [] : [each.defaultRoute]));
+  const asked = all.flatMap(({ ready: each }) => {
+    const gateways = each?.planned.defaultRoute;
+    return gateways === undefined ? [] : [gateways];
+  });
   if (asked.length === 0) return 'as the network has it';
   // A network that names no gateway takes over the families that its addresses will have.
   if (asked.some((gateways) => gateways.length === 0)) return 'what the others leave';
