@@ -63,6 +63,25 @@ export class Cluster implements AsyncDisposable {
     return [...this.#networks.watch.values()];
   }
 
+  /** A pod of this node as it was last seen; nobody is asked. */
+  knownPod(namespace: string, name: string): Pod | undefined {
+    return this.#pods.watch.get(namespace, name);
+  }
+
+  /** @see Reflector.listen */
+  listen(listeners: {
+    readonly pod: (pod: Pod) => void;
+    readonly network: (network: NetworkAttachmentDefinition) => void;
+  }): void {
+    this.#pods.watch.listen(listeners.pod);
+    this.#networks.watch.listen(listeners.network);
+  }
+
+  /** @see Pods.hasHostNetwork */
+  hasHostNetwork(pod: Pod): Promise<boolean> {
+    return this.#pods.hasHostNetwork(pod);
+  }
+
   /** @see setNetworkStatus */
   setNetworkStatus(pod: Pod, statuses: readonly NetworkStatus[]): Promise<boolean> {
     return setNetworkStatus(this.#client, pod, statuses, this.#stop.signal);

@@ -2,7 +2,7 @@ import { CniError, ErrorCode } from '../cni/error.ts';
 import { Cached } from './cached.ts';
 import { type Client, segment } from './client.ts';
 import type { Log } from './log.ts';
-import { type Pod, podSchema } from './schemas.ts';
+import { hostNetworkSchema, type Pod, podSchema } from './schemas.ts';
 import type { Reflector, WatchTimings } from './watch.ts';
 
 /** The pod does not exist. */
@@ -21,9 +21,11 @@ export interface PodsOptions {
 
 /** The pods of this node. */
 export class Pods implements AsyncDisposable {
+  readonly #client: Client;
   readonly #pods: Cached<Pod>;
 
   constructor({ nodeName, ...options }: PodsOptions) {
+    this.#client = options.client;
     this.#pods = new Cached({
       ...options,
       kind: 'pod',
@@ -63,6 +65,17 @@ export class Pods implements AsyncDisposable {
     );
   }
 
+  /**
+   * Whether a pod has the network of its node. The server is asked, for the copy has no more than metadata.
+   *
+   * @throws {ApiError} when it cannot be known now, or the pod is gone.
+   */
+  async hasHostNetwork({ metadata }: Pod): Promise<boolean> {
+    const path = `/api/v1/namespaces/${segment('namespace', metadata.namespace)}/pods/${segment('pod', metadata.name)}`;
+    const { spec } = hostNetworkSchema.parse(await this.#client.request({ path, timeout: 5_000 }));
+    return spec?.hostNetwork === true;
+  }
+
   async [Symbol.asyncDispose](): Promise<void> {
     await this.#pods[Symbol.asyncDispose]();
   }
@@ -75,4 +88,13 @@ export class Pods implements AsyncDisposable {
  */
 export function kubeletUid({ metadata }: Pod): string {
   return metadata.annotations['kubernetes.io/config.mirror'] ?? metadata.uid;
+}
+
+/**
+ * Whether one state of an object is older than another. Versions of objects are numbers that grow (Kubernetes API concepts,
+ * "Resource versions"); of those that are none, nothing is known.
+ */
+export function isOlder(a: Pod, b: Pod): boolean {
+  const [first = '', second = ''] = [a.metadata.resourceVersion, b.metadata.resourceVersion];
+  return /^\d+$/.test(first) && /^\d+$/.test(second) && BigInt(first) < BigInt(second);
 }

@@ -11,6 +11,8 @@ const metadataSchema = z.object({
   namespace: z.string().min(1),
   uid: z.string().min(1),
   resourceVersion: z.string().optional(),
+  /** Set once it is being deleted. */
+  deletionTimestamp: z.string().optional(),
   annotations: textMap,
 });
 
@@ -54,5 +56,8 @@ export const identitySchema = z.object({
     resourceVersion: z.string().min(1),
   }),
 });
+
+/** Of a whole pod. */
+export const hostNetworkSchema = z.object({ spec: z.object({ hostNetwork: z.boolean().nullish() }).nullish() });
 
 export const uidSchema = z.object({ metadata: z.object({ uid: z.string() }) });

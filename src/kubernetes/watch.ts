@@ -71,6 +71,7 @@ export class Reflector<T extends Watched> implements AsyncDisposable {
   readonly #stop = new AbortController();
   readonly #done: Promise<void>;
   readonly #synced = Promise.withResolvers<void>();
+  readonly #listeners: ((object: T) => void)[] = [];
   #store: Map<string, T> = new Map();
   #listed = false;
   #watching = false;
@@ -92,6 +93,11 @@ export class Reflector<T extends Watched> implements AsyncDisposable {
 
   values(): IterableIterator<T> {
     return this.#store.values();
+  }
+
+  /** Calls a function, which must not throw, with each object that is listed, added or changed from now on. */
+  listen(listener: (object: T) => void): void {
+    this.#listeners.push(listener);
   }
 
   /** Whether there has been a complete list. Before it, that something is not in the copy says nothing. */
@@ -192,6 +198,7 @@ export class Reflector<T extends Watched> implements AsyncDisposable {
       this.#listed = true;
       this.#problem = undefined;
       this.#synced.resolve();
+      for (const object of next.values()) this.#tell(object);
       log.debug({ watch: path, objects: next.size, resourceVersion: page.metadata.resourceVersion }, 'listed');
       return page.metadata.resourceVersion;
     }
@@ -234,13 +241,20 @@ export class Reflector<T extends Watched> implements AsyncDisposable {
           const object = this.#parse(event.object);
           // What can no longer be read must not be answered in its last readable form.
           if (object === undefined) this.#store.delete(key(namespace, name));
-          else this.#store.set(key(namespace, name), object);
+          else {
+            this.#store.set(key(namespace, name), object);
+            this.#tell(object);
+          }
         }
         yield version;
       }
     } finally {
       this.#watching = false;
     }
+  }
+
+  #tell(object: T): void {
+    for (const listener of this.#listeners) listener(object);
   }
 
   #parse(item: unknown): T | undefined {

@@ -1,0 +1,34 @@
+import { decodeResult } from '../cni/convert.ts';
+import type { Entry } from '../journal/entry.ts';
+import type { NetworkStatus } from '../kubernetes/status.ts';
+import { withDefaultRoutes } from './default-route.ts';
+import { bySettled } from './difference.ts';
+import { type AttachedNetwork, networkStatus } from './network-status.ts';
+import { plannedList } from './plan.ts';
+import { podLinks } from './pod-links.ts';
+
+/**
+ * What a sandbox is attached to by the journal, less what is being attached or detached.
+ *
+ * @throws {CniError} when the journal has what is no result.
+ */
+export function attachedNetworks(entry: Entry): readonly AttachedNetwork[] {
+  const [settled] = bySettled(entry);
+  const attached = settled.map((planned) => {
+    const { network, ifName } = planned;
+    const { cniVersion } = plannedList(planned);
+    const result = decodeResult(entry.results.get(ifName) ?? {}, cniVersion, `network ${network}: result`);
+    return { ...planned, result };
+  });
+  return withDefaultRoutes(attached);
+}
+
+/**
+ * The network-status of a sandbox, from the journal and the kernel.
+ *
+ * @throws {KernelError} when its namespace is gone.
+ */
+export async function sandboxStatus(entry: Entry): Promise<NetworkStatus[]> {
+  const links = await podLinks(entry.plan.netns);
+  return attachedNetworks(entry).flatMap((each) => networkStatus(each, links));
+}

@@ -1,0 +1,234 @@
+import { parseArgs } from '../cni/args.ts';
+import { CniError, ErrorCode, toCniError } from '../cni/error.ts';
+import type { Entry, PlannedAttachment } from '../journal/entry.ts';
+import type { Key, Recording } from '../journal/journal.ts';
+import type { Cluster } from '../kubernetes/cluster.ts';
+import type { PodEvent } from '../kubernetes/events.ts';
+import type { Pod } from '../kubernetes/schemas.ts';
+import { isKernelError } from '../linux/errors.ts';
+import { isOwnNamespace } from '../linux/namespace.ts';
+import { addedMessage, attachOne, UndoneError } from './attach-one.ts';
+import { attachedNetworks } from './attached-networks.ts';
+import { restoreDefaultRoutes, setDefaultRoutes } from './default-route.ts';
+import { bySettled, type Difference, difference, freeName, type Wanted } from './difference.ts';
+import { invalidConfig } from './invalid-config.ts';
+import { planNetwork } from './plan.ts';
+import { podLinks } from './pod-links.ts';
+import { findSelected, requestedNetworks } from './pod-networks.ts';
+import { type ReleaseContext, releaseOne } from './release.ts';
+import type { Settings } from './settings.ts';
+
+/** Whose networks are to be as its annotation has them. */
+export interface ChangeRequest {
+  readonly key: Key;
+  readonly pod: Pod;
+  readonly settings: Settings;
+  readonly cluster: Cluster;
+  /** Whether the pod is still to be changed: asked before each step, for a pod may be deleted meanwhile. */
+  readonly isWanted: () => boolean;
+  /** Tells the pod's user something. */
+  readonly tell: (event: PodEvent) => void;
+}
+
+export interface ChangeOutcome {
+  /** Whether anything was attached or detached. */
+  readonly changed: boolean;
+  /** The networks, `namespace/name`, that could not be attached or detached; it may be possible later. */
+  readonly failed: readonly string[];
+}
+
+const nothing: ChangeOutcome = { changed: false, failed: [] };
+
+/**
+ * Attaches and detaches what a running pod's networks annotation asks for and the journal does not have, or the other way
+ * round: each network alone, so that one that fails keeps none of the others. Never to run beside a call of the runtime for
+ * the sandbox.
+ *
+ * An annotation that cannot be followed changes nothing. A sandbox that is gone, or whose ADD or DEL has not ended, is left
+ * alone.
+ */
+export async function changeSandbox(request: ChangeRequest, context: ReleaseContext): Promise<ChangeOutcome> {
+  const { key, pod, settings, isWanted, tell } = request;
+  const entry = await runningEntry(key, context);
+  if (entry === undefined) return nothing;
+  let wanted: Difference;
+  try {
+    const { selections } = requestedNetworks(pod, settings);
+    wanted = invalidConfig(() => difference(entry, selections));
+  } catch (error) {
+    tell({ type: 'Warning', reason: 'FailedAddingInterface', message: told(toCniError(error)) });
+    return nothing;
+  }
+  const { detach, attach, unheld } = wanted;
+  if (detach.length === 0 && attach.length === 0 && unheld.length === 0) return nothing;
+  await using recording = await context.journal.resume(key);
+  for (const ifName of unheld) await recording.add({ step: 'unheld', ifName });
+  const failed: string[] = [];
+  const attempt = async (network: string, reason: string, change: () => Promise<void>): Promise<void> => {
+    if (!isWanted()) return;
+    try {
+      await change();
+    } catch (error) {
+      failed.push(network);
+      tell({ type: 'Warning', reason, message: told(toCniError(error)) });
+    }
+  };
+  for (const planned of detach.toReversed()) {
+    await attempt(planned.network, 'FailedRemovingInterface', async () => {
+      await detachOne(planned, entry, recording, context);
+      if (entry.results.has(planned.ifName)) tell(removed(planned, entry));
+    });
+  }
+  for (const each of attach) {
+    const { namespace, name } = each.selection;
+    await attempt(`${namespace}/${name}`, 'FailedAddingInterface', () =>
+      attachWanted(each, request, recording, context),
+    );
+  }
+  return { changed: true, failed };
+}
+
+/**
+ * Detaches one attachment of a running pod now, whatever its annotation says, and holds it back: it is not attached again
+ * until the annotation has ceased to ask for it.
+ *
+ * @param isThis Which one.
+ * @returns The attachment that was detached; undefined when there is none such.
+ * @throws {CniError} while something of it is still held.
+ */
+export async function detachHeld(
+  key: Key,
+  isThis: (planned: PlannedAttachment) => boolean,
+  context: ReleaseContext,
+): Promise<PlannedAttachment | undefined> {
+  const entry = await runningEntry(key, context);
+  const planned = entry?.plan.attachments.findLast((each) => each.selection !== undefined && isThis(each));
+  if (entry === undefined || planned === undefined) return undefined;
+  await using recording = await context.journal.resume(key);
+  await detachOne(planned, entry, recording, context, true);
+  return planned;
+}
+
+/**
+ * Releases what was being attached or detached when a daemon was killed, from the journal alone.
+ *
+ * @returns Whether there was any.
+ * @throws {CniError} while something is still held.
+ */
+export async function releaseUnsettled(key: Key, context: ReleaseContext): Promise<boolean> {
+  const entry = await runningEntry(key, context);
+  if (entry === undefined) return false;
+  const [, unsettled] = bySettled(entry);
+  if (unsettled.length === 0) return false;
+  await using recording = await context.journal.resume(key);
+  for (const planned of unsettled.toReversed()) await detachOne(planned, entry, recording, context);
+  return true;
+}
+
+/** What the journal has of a sandbox that runs; undefined for any other. */
+async function runningEntry(key: Key, { journal }: ReleaseContext): Promise<Entry | undefined> {
+  const entry = await journal.read(key);
+  if (!entry?.complete || entry.deleted.size > 0) return undefined;
+  const { netns } = entry.plan;
+  try {
+    if (isOwnNamespace(netns)) return undefined;
+    await podLinks(netns);
+    return entry;
+  } catch (error) {
+    // The file of a namespace that was unmounted is left behind empty.
+    if (isKernelError(error, 'ENOENT', 'ENOTDIR', 'EINVAL')) return undefined;
+    throw error;
+  }
+}
+
+/** @throws {CniError} while something of it is still held; it counts as being detached then. */
+async function detachOne(
+  planned: PlannedAttachment,
+  entry: Entry,
+  recording: Recording,
+  context: ReleaseContext,
+  held = false,
+): Promise<void> {
+  const { ifName } = planned;
+  const { netns } = entry.plan;
+  await recording.add({ step: 'detaching', ifName });
+  await releaseOne(planned, entry, netns, context);
+  const taken = entry.takenRoutes.get(ifName) ?? [];
+  if (taken.length > 0) await restoreDefaultRoutes(netns, taken);
+  await recording.add({ step: 'detached', ifName, ...(held && { held }) });
+}
+
+/** @throws {CniError} when it failed. Nothing of it is left, unless the details say so; then the journal keeps it. */
+async function attachWanted(
+  { selection, ifName: named }: Wanted,
+  { key, settings, cluster, tell }: ChangeRequest,
+  recording: Recording,
+  context: ReleaseContext,
+): Promise<void> {
+  const entry = await runningEntry(key, context);
+  if (entry === undefined) return;
+  const { plan } = entry;
+  const found = await findSelected(selection, settings, cluster);
+  const ifName = await nameFor(named, entry);
+  const ready = planNetwork({ ...found, isDefault: false }, ifName, { runtimeConfig: {} });
+  await recording.add({ step: 'planned', attachment: ready.planned });
+  const attachment = {
+    containerId: plan.containerId,
+    netns: plan.netns,
+    ifName: plan.ifName,
+    args: parseArgs(plan.args),
+    path: context.path,
+  };
+  try {
+    const { result, raw } = await attachOne(ready, attachment, context);
+    await setDefaultRoutes(plan.netns, [{ ...ready.planned, result }], (_, taken) =>
+      recording.add({ step: 'default-route', ifName, taken }),
+    );
+    await recording.add({ step: 'added', ifName, result: raw });
+    tell({ type: 'Normal', reason: 'AddedInterface', message: addedMessage(ready, result) });
+  } catch (error) {
+    await undo(ready.planned, error, key, recording, context);
+  }
+}
+
+/** @throws {CniError} 7 when the name is taken: a plugin that fails for it would be asked to remove what has it. */
+async function nameFor(named: string | undefined, { plan, held }: Entry): Promise<string> {
+  const own = plan.attachments.map(({ ifName }) => ifName);
+  const links = await podLinks(plan.netns);
+  if (named === undefined) return freeName(new Set([...own, ...held.keys(), ...links.keys()]));
+  if (!own.includes(named) && !links.has(named)) return named;
+  const whose = own.includes(named) ? 'what had it before is still being detached' : 'the pod has one of that name';
+  throw new CniError(
+    ErrorCode.InvalidNetworkConfig,
+    `interface ${named} cannot be attached: ${whose}`,
+    own.includes(named) ? '' : 'name another interface, or remove that one',
+  );
+}
+
+/** Releases what a failed attachment had made, and throws what it failed with. */
+async function undo(
+  planned: PlannedAttachment,
+  error: unknown,
+  key: Key,
+  recording: Recording,
+  context: ReleaseContext,
+): Promise<never> {
+  const { code, message, details } = toCniError(error);
+  let held = '';
+  try {
+    const entry = await context.journal.read(key);
+    if (error instanceof UndoneError) await recording.add({ step: 'detached', ifName: planned.ifName });
+    else if (entry !== undefined) await detachOne(planned, entry, recording, context);
+  } catch (second) {
+    held = `still held: ${toCniError(second).message}`;
+  }
+  throw new CniError(code, message, [details, held].filter((text) => text !== '').join('; '), { cause: error });
+}
+
+function removed({ network, ifName }: PlannedAttachment, entry: Entry): PodEvent {
+  const ips = attachedNetworks(entry).find((each) => each.ifName === ifName)?.result.ips ?? [];
+  const addresses = ips.map(({ address }) => address).join(' ');
+  return { type: 'Normal', reason: 'RemovedInterface', message: `Remove ${ifName} [${addresses}] from ${network}` };
+}
+
+const told = ({ message, details }: CniError): string => (details === '' ? message : `${message} (${details})`);
