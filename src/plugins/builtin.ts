@@ -1,13 +1,17 @@
 import type { Plugin } from '../cni/plugin.ts';
 import { bridge } from './bridge.ts';
+import { dummy } from './dummy.ts';
 import { hostDevice } from './host-device.ts';
 import { hostLocal } from './host-local.ts';
 import { ipvlan } from './ipvlan.ts';
 import { loopback } from './loopback.ts';
 import { macvlan } from './macvlan.ts';
 import { ptp } from './ptp.ts';
+import { sbr } from './sbr.ts';
 import { staticIpam } from './static.ts';
+import { tap } from './tap.ts';
 import { tuning } from './tuning.ts';
+import { vlan } from './vlan.ts';
 
 /** Every plugin that runs in this process. */
 export const builtinPlugins: readonly Plugin[] = [
@@ -16,8 +20,12 @@ export const builtinPlugins: readonly Plugin[] = [
   ipvlan,
   macvlan,
   ptp,
+  vlan,
+  dummy,
+  tap,
   hostDevice,
   tuning,
+  sbr,
   hostLocal,
   staticIpam,
 ];

@@ -268,16 +268,18 @@ export async function checkInterface(container: Container, { attachment, prevRes
     }
   }
   for (const route of prevResult.routes) {
-    if (!table.some((each) => leadsTo(each, route))) {
+    if (!table.some((each) => leadsTo(each, route, link))) {
       throw failure(`Expected Route ${route.dst} not found in routing table of ${netns}`);
     }
   }
   return link;
 }
 
-function leadsTo({ family, destination, table }: Route, { dst, table: expectedTable }: ResultRoute): boolean {
+/** Where the result names no table, a plugin after this one may have moved the route to another: sbr and vrf do. */
+function leadsTo(found: Route, { dst, table = mainTable }: ResultRoute, { index }: Pick<Link, 'index'>): boolean {
   const { ip, length } = parsePrefix(dst);
-  if (family !== ip.family || table !== (expectedTable ?? mainTable)) return false;
+  const { family, destination } = found;
+  if (family !== ip.family || (found.table !== table && (table !== mainTable || found.index !== index))) return false;
   if (length === 0) return destination === undefined;
   return destination?.length === length && equalIP(destination.ip, ip);
 }

@@ -7,7 +7,9 @@ import { ipvlanCases } from './ipvlan.ts';
 import { loopbackCases } from './loopback.ts';
 import { macvlanCases } from './macvlan.ts';
 import { ptpCases } from './ptp.ts';
+import { sbrCases } from './sbr.ts';
 import { staticCases } from './static.ts';
+import { tapCases } from './tap.ts';
 import { tuningCases } from './tuning.ts';
 
 /** All cases, wherever they run. */
@@ -18,8 +20,10 @@ export const allCases: readonly ParityCase[] = [
   ...ipvlanCases,
   ...macvlanCases,
   ...ptpCases,
+  ...tapCases,
   ...hostDeviceCases,
   ...hostLocalCases,
   ...staticCases,
   ...tuningCases,
+  ...sbrCases,
 ];

@@ -1,0 +1,4 @@
+import { sbrCases } from './cases/sbr.ts';
+import { testParity } from './harness.ts';
+
+testParity(sbrCases);
