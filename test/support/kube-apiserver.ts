@@ -146,16 +146,16 @@ class Program {
   readonly #ended: Promise<unknown>;
   readonly #said: string[] = [];
   readonly #file: string;
-  readonly #kill = (): void => void this.#child.kill('SIGKILL');
 
   constructor(file: string, args: readonly string[]) {
     this.#file = file;
-    this.#child = spawn(file, args, { stdio: ['ignore', 'pipe', 'pipe'] });
+    // The kernel ends it with this process, however that ends.
+    const bound = ['--pdeathsig', 'KILL', '--', file, ...args];
+    this.#child = spawn('setpriv', bound, { stdio: ['ignore', 'pipe', 'pipe'] });
     this.#ended = once(this.#child, 'close').catch((error: unknown) => this.#note(String(error)));
     for (const stream of [this.#child.stdout, this.#child.stderr]) {
       stream?.on('data', (chunk: Buffer) => this.#note(chunk.toString()));
     }
-    process.once('exit', this.#kill);
   }
 
   /** @throws {Error} with what it said last. */
@@ -174,9 +174,8 @@ class Program {
   }
 
   async end(): Promise<void> {
-    this.#kill();
+    this.#child.kill('SIGKILL');
     await this.#ended;
-    process.removeListener('exit', this.#kill);
   }
 
   #note(words: string): void {

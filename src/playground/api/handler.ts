@@ -10,6 +10,7 @@ import { bodyOf, type Target } from './request.ts';
 import { groupVersion } from './resources.ts';
 import { fieldSelector, labelSelector, type Selector } from './selectors.ts';
 import type { Store } from './store.ts';
+import { invalid } from './validate.ts';
 
 /** A request for objects, its path read. */
 export interface Call {
@@ -146,8 +147,7 @@ async function patch(call: Call, name: string): Promise<KubernetesObject> {
   // A patch need not name a version: then it applies to whatever there is. With a UID, only to that object.
   const { uid } = after.metadata;
   if (uid !== before.metadata.uid) {
-    const problem = `metadata.uid: Invalid value: "${uid}": field is immutable`;
-    throw new Failure('Invalid', `${resource.kind} "${name}" is invalid: ${problem}`);
+    throw invalid(resource, name, 'metadata.uid', `Invalid value: "${uid}": field is immutable`);
   }
   return store.update(after, target.subresource ?? 'object');
 }

@@ -3,6 +3,7 @@ import { isJsonObject } from '../../cni/json.ts';
 import { Failure } from './failure.ts';
 import { equalJson, type KubernetesObject, type StoredMetadata, type StoredObject, textAt } from './object.ts';
 import { isName, namespaces, qualifiedName, type Resource, resourceOf } from './resources.ts';
+import { invalid, requireValid } from './validate.ts';
 
 /** One change, as a watch reports it. `before` tells a selecting watch what its reader had. */
 export interface Change {
@@ -98,7 +99,7 @@ export class Store {
         detailsOf(resource, name),
       );
     }
-    const version = ++this.#version;
+    const version = this.#version + 1;
     const metadata: StoredMetadata = {
       ...object.metadata,
       name,
@@ -108,6 +109,8 @@ export class Store {
       namespace,
     };
     const stored = withDefaults(resource, { ...object, metadata });
+    requireValid(resource, stored);
+    this.#version = version;
     this.#put({ type: 'ADDED', version, resource, object: stored, before: undefined });
     return stored;
   }
@@ -136,6 +139,7 @@ export class Store {
     // As the API server: a write that changes nothing makes no new version and wakes nobody.
     const unchanged = { ...next, metadata: { ...metadata, resourceVersion: before.metadata.resourceVersion } };
     if (equalJson(unchanged, before)) return before;
+    requireValid(resource, next);
     this.#version = version;
     this.#put({ type: 'MODIFIED', version, resource, object: next, before });
     return next;
@@ -230,8 +234,7 @@ function requireResource(object: KubernetesObject): Resource {
 
 function requireName(resource: Resource, name: string): void {
   if (isName(name)) return;
-  const message = `${resource.kind} "${name}" is invalid: metadata.name: Invalid value: "${name}": expected a lowercase DNS subdomain`;
-  throw new Failure('Invalid', message, detailsOf(resource, name));
+  throw invalid(resource, name, 'metadata.name', `Invalid value: "${name}": expected a lowercase DNS subdomain`);
 }
 
 function generatedName(prefix: string | undefined): string {

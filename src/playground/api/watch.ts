@@ -9,7 +9,7 @@ export interface WatchRequest {
   readonly store: Store;
   readonly resource: Resource;
   readonly selector: Selector;
-  /** Only changes after it; undefined: what there is now first, as ADDED. */
+  /** Only changes after it, which may be still to come; undefined: what there is now first, as ADDED. */
   readonly since: number | undefined;
   readonly bookmarks: boolean;
   /** Milliseconds. */
@@ -33,7 +33,7 @@ export class Watch {
   #frozen = false;
   #closed = false;
 
-  /** @throws {Failure} Expired, Timeout: see {@link Store.changesSince}. */
+  /** @throws {Failure} Expired: see {@link Store.changesSince}. */
   constructor(request: WatchRequest, sink: Sink) {
     this.#request = request;
     this.#sink = sink;
@@ -42,7 +42,7 @@ export class Watch {
       for (const object of store.list(request.resource)) {
         if (request.selector(object)) this.#send('ADDED', object);
       }
-    } else for (const change of store.changesSince(since)) this.#report(change);
+    } else if (since <= store.version) for (const change of store.changesSince(since)) this.#report(change);
     this.#ends.push(store.listen((change) => this.#report(change)));
     if (bookmarks) {
       const timer = setInterval(() => this.#bookmark(), bookmarkEvery);
@@ -75,9 +75,9 @@ export class Watch {
   }
 
   /** An object that begins to be selected is added for this client, one that ceases to be is deleted. */
-  #report({ type, resource, object, before }: Change): void {
-    const { selector } = this.#request;
-    if (resource !== this.#request.resource) return;
+  #report({ type, resource, object, before, version }: Change): void {
+    const { selector, since = 0 } = this.#request;
+    if (resource !== this.#request.resource || version <= since) return;
     const had = before !== undefined && selector(before);
     const has = type !== 'DELETED' && selector(object);
     if (has) this.#send(had ? 'MODIFIED' : 'ADDED', object);
@@ -89,7 +89,8 @@ export class Watch {
   }
 
   #bookmark(): void {
-    const { resource, store } = this.#request;
+    const { resource, store, since = 0 } = this.#request;
+    if (store.version < since) return;
     const metadata = { resourceVersion: String(store.version) };
     this.#line('BOOKMARK', { kind: resource.kind, apiVersion: groupVersion(resource), metadata });
   }
