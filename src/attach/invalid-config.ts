@@ -9,8 +9,8 @@ export function invalidConfig<T>(read: () => T, where?: string): T {
   try {
     return read();
   } catch (error) {
-    const { message } = toCniError(error);
+    const { message, details } = toCniError(error);
     const text = where === undefined ? message : `${where}: ${message}`;
-    throw new CniError(ErrorCode.InvalidNetworkConfig, text, '', { cause: error });
+    throw new CniError(ErrorCode.InvalidNetworkConfig, text, details, { cause: error });
   }
 }

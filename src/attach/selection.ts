@@ -1,6 +1,9 @@
 import { z } from 'zod';
-import { isJsonObject, type JsonObject } from '../cni/json.ts';
-import { parseIP, parsePrefix } from '../net/ip.ts';
+import { CniError, ErrorCode, toCniError } from '../cni/error.ts';
+import type { JsonObject } from '../cni/json.ts';
+import { parseJson } from '../cni/parse-json.ts';
+import { parseWith, show } from '../cni/schema.ts';
+import { interfaceName, name, namespace, selectionElement } from './selection-element.ts';
 
 /** The annotation in which a pod asks for networks (multi-network specification v1.3, section 4.1). */
 export const networksAnnotation = 'k8s.v1.cni.cncf.io/networks';
@@ -27,77 +30,19 @@ export interface NetworkSelection {
   readonly defaultRoute?: readonly string[] | undefined;
 }
 
-/** An annotation that cannot be followed. The message says where in the annotation, and what was expected there. */
-export class SelectionError extends Error {
-  override readonly name = 'SelectionError';
+/** An annotation that cannot be followed. The message says where in the annotation, what was expected and what was found. */
+export class SelectionError extends CniError {
+  constructor(annotation: string, problem: string) {
+    const remedy = `correct the annotation ${annotation} of the pod, or of what the pod is made from; the pod is tried again by itself`;
+    super(ErrorCode.InvalidNetworkConfig, `annotation ${annotation}: ${problem}`, remedy);
+  }
 }
 
 const maxElements = 64;
 const maxAnnotationLength = 64 * 1024;
 
-/** DNS-1123 subdomain: what Kubernetes takes as the name of a custom resource. */
-const resourceName = /^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$/;
-/** DNS-1123 label: what Kubernetes takes as the name of a namespace. */
-const namespaceName = /^[a-z0-9]([-a-z0-9]*[a-z0-9])?$/;
-/** IFNAMSIZ - 1 characters of what the kernel's dev_valid_name() takes. `%` would make the kernel choose a number. */
-const interfaceName = /^(?!\.{1,2}$)[^\s/:%]{1,15}$/;
-
-const text = (pattern: RegExp, expected: string, max = 253) =>
-  z.string().refine((value) => value.length <= max && pattern.test(value), { error: `expected ${expected}` });
-
-const check = (parse: (value: string) => unknown, expected: string) =>
-  z.string().refine((value) => succeeds(() => parse(value)), { error: `expected ${expected}` });
-
-const name = text(resourceName, 'the name of a NetworkAttachmentDefinition: lower-case letters, digits, "-" and "."');
-const namespace = text(namespaceName, 'the name of a namespace: lower-case letters, digits and "-"', 63);
-const interfaceRequest = text(interfaceName, 'an interface name: 1 to 15 characters without space, "/", ":" or "%"');
-const ipAddress = check(parseIP, 'an IP address');
-const ipRequest = check((value) => (value.includes('/') ? parsePrefix(value) : parseIP(value)), 'an IP address');
-const macAddress = text(/^([0-9a-f]{2}[:-]){5}([0-9a-f]{2})$/i, 'a MAC address such as 02:00:5e:10:00:01');
-const guid = text(
-  /^([0-9a-f]{2}:){7}[0-9a-f]{2}$/i,
-  'an InfiniBand GUID of eight bytes such as 24:8a:07:03:00:8d:ae:2e',
-);
-const object = z.custom<JsonObject>(isJsonObject, { error: 'expected an object' });
-const port = z.int().min(1).max(65535);
-
-const portMapping = z
-  .object({
-    hostPort: port,
-    containerPort: port,
-    protocol: z
-      .string()
-      .regex(/^(tcp|udp|sctp)$/i, 'expected tcp, udp or sctp')
-      .optional(),
-    hostIP: ipAddress.or(z.literal('')).optional(),
-  })
-  .catchall(z.json());
-
-const rate = z.int().min(0);
-const bandwidth = z
-  .object({ ingressRate: rate, ingressBurst: rate, egressRate: rate, egressBurst: rate })
-  .partial()
-  .catchall(z.json())
-  .refine((value) => !value.ingressBurst || value.ingressRate, { path: ['ingressRate'], error: 'a burst needs a rate' })
-  .refine((value) => !value.egressBurst || value.egressRate, { path: ['egressRate'], error: 'a burst needs a rate' });
-
-const element = z.looseObject({
-  name,
-  namespace: namespace.or(z.literal('')).optional(),
-  interface: interfaceRequest.or(z.literal('')).optional(),
-  /** The name that `interface` had before the specification; Multus still reads it. */
-  interfaceRequest: interfaceRequest.or(z.literal('')).optional(),
-  ips: z.array(ipRequest).max(32).optional(),
-  mac: macAddress.or(z.literal('')).optional(),
-  'infiniband-guid': guid.or(z.literal('')).optional(),
-  portMappings: z.array(portMapping).max(256).optional(),
-  bandwidth: bandwidth.optional(),
-  deviceID: z.string().max(255).optional(),
-  'device-id': z.string().max(255).optional(),
-  'cni-args': object.nullable().optional(),
-  'default-route': z.array(ipAddress).max(2).optional(),
-  'ipam-claim-reference': name.or(z.literal('')).optional(),
-});
+const elements = z.array(selectionElement, { error: 'expected a list of network selection elements, [{"name": ...}]' });
+const item = z.object({ namespace, name, interface: interfaceName });
 
 /**
  * Reads the networks annotation, in its comma form (`ns/name@interface, ...`) or its JSON form.
@@ -106,12 +51,15 @@ const element = z.looseObject({
  * @throws {SelectionError}
  */
 export function parseNetworks(annotation: string, podNamespace: string): NetworkSelection[] {
-  return within(networksAnnotation, () => {
-    const selections = parseSelections(annotation, podNamespace);
-    const both = selections.findIndex(({ ips, ipamClaim }) => ipamClaim && ips?.length);
-    if (both !== -1) fail(`[${both}]`, '"ips" and "ipam-claim-reference" exclude each other');
-    return selections;
-  });
+  const selections = parseSelections(networksAnnotation, annotation, podNamespace);
+  const both = selections.findIndex(({ ips, ipamClaim }) => ipamClaim && ips?.length);
+  if (both !== -1) {
+    throw new SelectionError(
+      networksAnnotation,
+      `[${both}]: "ips" and "ipam-claim-reference" exclude each other: the claim keeps the addresses; remove one of the two`,
+    );
+  }
+  return selections;
 }
 
 /**
@@ -123,101 +71,72 @@ export function parseNetworks(annotation: string, podNamespace: string): Network
  * @throws {SelectionError}
  */
 export function parseDefaultNetwork(annotation: string, namespace: string): NetworkSelection {
-  return within(defaultNetworkAnnotation, () => {
-    const [selection, ...more] = parseSelections(annotation, namespace);
-    if (selection === undefined || more.length > 0) {
-      fail('', `expected exactly one network, found ${selection === undefined ? 'none' : more.length + 1}`);
-    }
-    return selection;
-  });
+  const [selection, ...more] = parseSelections(defaultNetworkAnnotation, annotation, namespace);
+  if (selection !== undefined && more.length === 0) return selection;
+  const found = selection === undefined ? 'none' : more.length + 1;
+  throw new SelectionError(defaultNetworkAnnotation, `expected exactly one network, found ${found}`);
 }
 
-function parseSelections(annotation: string, defaultNamespace: string): NetworkSelection[] {
-  if (annotation.length > maxAnnotationLength) fail('', `longer than ${maxAnnotationLength} characters`);
+function parseSelections(key: string, annotation: string, defaultNamespace: string): NetworkSelection[] {
+  if (annotation.length > maxAnnotationLength) {
+    throw new SelectionError(key, `longer than ${maxAnnotationLength} characters, it has ${annotation.length}`);
+  }
   if (annotation.trim() === '') return [];
   const selections = /[[{"]/.test(annotation)
-    ? parseJsonForm(annotation, defaultNamespace)
-    : parseCommaForm(annotation, defaultNamespace);
-  if (selections.length > maxElements) fail('', `${selections.length} networks, at most ${maxElements} are allowed`);
-  return selections;
+    ? parseJsonForm(key, annotation, defaultNamespace)
+    : parseCommaForm(key, annotation, defaultNamespace);
+  if (selections.length <= maxElements) return selections;
+  throw new SelectionError(key, `${selections.length} networks, at most ${maxElements} are allowed`);
 }
 
-/** Says in which annotation a problem is. */
-function within<T>(annotation: string, read: () => T): T {
-  try {
-    return read();
-  } catch (error) {
-    if (!(error instanceof SelectionError)) throw error;
-    throw new SelectionError(`annotation ${annotation}: ${error.message}`);
-  }
+function parseCommaForm(key: string, annotation: string, podNamespace: string): NetworkSelection[] {
+  const items = annotation.split(',').map((each, index) => parseItem(each.trim(), index, podNamespace));
+  const problems = items.filter((each) => typeof each === 'string');
+  if (problems.length > 0) throw new SelectionError(key, firstOf(problems));
+  return items.filter((each) => typeof each !== 'string');
 }
 
-function parseCommaForm(annotation: string, podNamespace: string): NetworkSelection[] {
-  const items = annotation.split(',').map((item, index) => parseItem(item.trim(), index, podNamespace));
-  const problems = items.filter((item) => typeof item === 'string');
-  if (problems.length > 0) fail('', problems.join('; '));
-  return items.filter((item) => typeof item !== 'string');
+/** More than these help nobody. */
+const maxProblems = 5;
+
+function firstOf(problems: readonly string[]): string {
+  const more = problems.length > maxProblems ? `; and ${problems.length - maxProblems} more` : '';
+  return `${problems.slice(0, maxProblems).join('; ')}${more}`;
 }
 
 /** @returns What is wrong with it, where it cannot be followed. */
-function parseItem(item: string, index: number, podNamespace: string): NetworkSelection | string {
-  const where = `item ${index + 1}, "${item}"`;
-  const shape = /^(?:([^/@]*)\/)?([^/@]*)(?:@([^/@]*))?$/.exec(item);
+function parseItem(text: string, index: number, podNamespace: string): NetworkSelection | string {
+  const where = `item ${index + 1}, ${show(text)}`;
+  const shape = /^(?:([^/@]*)\/)?([^/@]*)(?:@([^/@]*))?$/.exec(text);
   if (shape === null) return `${where}: expected [namespace/]name[@interface]`;
-  const [, ns, itemName, ifName] = shape;
-  const parsed = z
-    .object({ namespace: namespace.optional(), name, interface: interfaceRequest.optional() })
-    .safeParse({ namespace: ns, name: itemName, interface: ifName });
-  if (!parsed.success) return `${where}: ${describe(parsed.error)}`;
-  return { ...parsed.data, namespace: parsed.data.namespace ?? podNamespace };
+  const [ns, itemName, ifName] = shape.slice(1).map((part) => part?.trim());
+  const parsed = item.safeParse({ namespace: ns, name: itemName, interface: ifName });
+  if (parsed.success) return { ...parsed.data, namespace: parsed.data.namespace ?? podNamespace };
+  return `${where}: ${parsed.error.issues.map(({ path, message }) => `${path.join('.')}: ${message}`).join('; ')}`;
 }
 
-function parseJsonForm(annotation: string, podNamespace: string): NetworkSelection[] {
-  let json: unknown;
+function parseJsonForm(key: string, annotation: string, podNamespace: string): NetworkSelection[] {
+  return readElements(key, annotation).map((element) => ({
+    namespace: element.namespace ?? podNamespace,
+    name: element.name,
+    interface: element.interface ?? element.interfaceRequest,
+    ips: element.ips,
+    mac: element.mac,
+    infinibandGuid: element['infiniband-guid'],
+    portMappings: element.portMappings,
+    bandwidth: element.bandwidth,
+    deviceId: element.deviceID ?? element['device-id'],
+    ipamClaim: element['ipam-claim-reference'],
+    cniArgs: element['cni-args'],
+    defaultRoute: element['default-route'],
+  }));
+}
+
+function readElements(key: string, annotation: string): z.infer<typeof elements> {
+  const source = `annotation ${key}`;
   try {
-    json = JSON.parse(annotation);
+    return parseWith(elements, parseJson(annotation, `${source}: not valid JSON`), source);
   } catch (error) {
-    fail('', `not valid JSON: ${error instanceof Error ? error.message : String(error)}`);
+    throw new SelectionError(key, toCniError(error).message.slice(source.length + 2));
   }
-  const parsed = z.array(element, { error: 'expected a list of network selection elements' }).safeParse(json);
-  if (!parsed.success) fail('', describe(parsed.error));
-  return parsed.data.map((item) => {
-    return {
-      namespace: item.namespace || podNamespace,
-      name: item.name,
-      interface: item.interface || item.interfaceRequest || undefined,
-      ips: item.ips,
-      mac: item.mac?.toLowerCase().replaceAll('-', ':') || undefined,
-      infinibandGuid: item['infiniband-guid'] || undefined,
-      portMappings: item.portMappings,
-      bandwidth: item.bandwidth,
-      deviceId: item.deviceID || item['device-id'] || undefined,
-      ipamClaim: item['ipam-claim-reference'] || undefined,
-      cniArgs: item['cni-args'] ?? undefined,
-      defaultRoute: item['default-route'],
-    };
-  });
-}
-
-function describe(error: z.ZodError): string {
-  return error.issues
-    .map(({ path, message }) => (path.length > 0 ? `${pathText(path)}: ${message}` : message))
-    .join('; ');
-}
-
-function pathText(path: readonly PropertyKey[]): string {
-  return path.map((key, i) => (typeof key === 'number' ? `[${key}]` : `${i > 0 ? '.' : ''}${String(key)}`)).join('');
-}
-
-function succeeds(attempt: () => unknown): boolean {
-  try {
-    attempt();
-    return true;
-  } catch {
-    return false;
-  }
-}
-
-function fail(where: string, problem: string): never {
-  throw new SelectionError(`${where === '' ? '' : `${where}: `}${problem}`);
 }

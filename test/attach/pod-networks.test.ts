@@ -158,7 +158,7 @@ describe('the default-network annotation', () => {
     ['an empty list', '[]', '', /default-network: expected exactly one network, found none/],
     ['two networks', 'audit,backup', '', /default-network: expected exactly one network, found 2/],
     ['null', '[null]', '', /annotation v1\.multus-cni\.io\/default-network: \[0\]: /],
-    ['a wrong MAC', '[{"name":"audit","mac":"x"}]', '', /default-network: \[0\]\.mac: expected a MAC address/],
+    ['a wrong MAC', '[{"name":"audit","mac":"x"}]', '', /default-network: \[0\]\.mac: expected the MAC address/],
     ['a path', '../audit', '', /default-network: item 1, "\.\.\/audit": /],
     ['an interface that is taken', 'audit@net1', 'net-a@net1', /interface name net1 already exists/],
     ['lo', 'audit@lo', '', /interface name lo already exists/],
