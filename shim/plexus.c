@@ -15,6 +15,7 @@
  * Where the daemon is, and how long it may take, in the order in which they count:
  *
  *   PLEXUS_SOCKET            "daemonSocketDir" or "socketDir" + "/plexus.sock"   /run/plexus/plexus.sock
+ *   PLEXUS_SPOOL             "spoolDir"                                          /var/lib/plexus/spool
  *   PLEXUS_TIMEOUT_SECONDS   "timeoutSeconds": the whole call, from start to end                     60
  *   PLEXUS_CONNECT_SECONDS   "connectSeconds": how long a daemon may be away, as when it restarts     3
  *
@@ -22,12 +23,14 @@
  * then the node's administrator wrote it. Under a plugin's name it may come from a namespace's user, who must not choose
  * what root connects to. For the same reason an answer counts only from a daemon of root, or of the caller's own user.
  *
+ * A DEL that no daemon answers is left in the spool directory, for the daemon to carry out, and succeeds: see spool.c.
+ *
  * Every failure is a CNI error on standard output, in the configuration's cniVersion, and exit status 1:
  *
  *   4   a name or environment that does not fit a frame      5   standard input, or an answer that makes no sense
  *   7   a key above with a value that cannot be used        11   no daemon, or none that answers: try again later
  *
- * There is no heap: both frames are static, and the kernel gives them memory as they fill.
+ * There is no heap: what is large is static, and the kernel gives it memory as it fills.
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -35,313 +38,24 @@
 #include <poll.h>
 #include <signal.h>
 #include <stdarg.h>
-#include <stdbool.h>
-#include <stddef.h>
-#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <sys/un.h>
-#include <time.h>
 #include <unistd.h>
+
+#include "plexus.h"
 
 #ifndef PLEXUS_VERSION
 #define PLEXUS_VERSION "unknown"
 #endif
 
-#define MAGIC "PLX1"
-#define SOCKET_NAME "/plexus.sock"
-#define REMEDY "start the Plexus daemon on this node, or see its log; `plexus doctor` says what the node lacks"
-
-enum {
-	HEADER = 8,
-	MAX_FRAME = 16 << 20,
-	MAX_STDIN = 8 << 20,
-	/* Leaves room for the length of one more variable, that of standard input, and the byte too many that is refused. */
-	MAX_HEAD = MAX_FRAME - MAX_STDIN - 16,
-	MAX_NAME = 255,
-	MAX_SECONDS = 86400,
-	RETRY_MS = 20
-};
-
-enum code { INVALID_ENVIRONMENT = 4, IO_FAILURE = 5, INVALID_CONFIG = 7, TRY_AGAIN_LATER = 11 };
-
-struct span {
-	const char *at;
-	size_t length;
-};
+enum { RETRY_MS = 20 };
 
 static unsigned char request[MAX_FRAME];
 static unsigned char answer[MAX_FRAME];
 
-static struct {
-	/* What a configuration without one is written in, as the specification says. */
-	char cni_version[16];
-	char socket[sizeof(((struct sockaddr_un *)NULL)->sun_path)];
-	int64_t timeout;
-	int64_t connect;
-} settings = {"0.1.0", "/run/plexus" SOCKET_NAME, 60000, 3000};
-
-/* Whether all of it was written. The runtime reads at its own pace, so there is no time limit. */
-static bool write_all(int fd, const void *bytes, size_t length)
-{
-	const char *at = bytes;
-
-	while (length > 0) {
-		const ssize_t n = write(fd, at, length);
-
-		if (n >= 0) {
-			at += n;
-			length -= (size_t)n;
-		} else if (errno == EAGAIN) {
-			(void)poll(&(struct pollfd){.fd = fd, .events = POLLOUT}, 1, -1);
-		} else if (errno != EINTR) {
-			return false;
-		}
-	}
-	return true;
-}
-
-/* Writes text as the inside of a JSON string, and returns where it ended. `to` has room for 6 bytes for each of `text`. */
-static char *escape(char *to, const char *text)
-{
-	static const char hex[] = "0123456789abcdef";
-
-	for (; *text != '\0'; text++) {
-		const unsigned char c = (unsigned char)*text;
-
-		if (c >= ' ' && c <= '~') {
-			if (c == '"' || c == '\\')
-				*to++ = '\\';
-			*to++ = (char)c;
-		} else {
-			to = stpcpy(to, "\\u00");
-			*to++ = hex[c >> 4];
-			*to++ = hex[c & 15];
-		}
-	}
-	*to = '\0';
-	return to;
-}
-
-/* Answers with a CNI error (specification 1.1.0, section "Error") and ends. */
-__attribute__((format(printf, 3, 4))) static _Noreturn void fail(enum code code, const char *details, const char *format,
-								  ...)
-{
-	char message[1024];
-	char escaped[6 * sizeof(message)];
-	char escaped_details[6 * 256];
-	char json[sizeof(escaped) + sizeof(escaped_details) + 128];
-	va_list arguments;
-
-	va_start(arguments, format);
-	(void)vsnprintf(message, sizeof(message), format, arguments);
-	va_end(arguments);
-	(void)escape(escaped, message);
-	(void)snprintf(message, 256, "%s", details);
-	(void)escape(escaped_details, message);
-	const int length = snprintf(json, sizeof(json),
-				    "{\n    \"cniVersion\": \"%s\",\n    \"code\": %d,\n    \"msg\": \"%s\",\n"
-				    "    \"details\": \"%s\"\n}\n",
-				    settings.cni_version, (int)code, escaped, escaped_details);
-
-	(void)write_all(STDOUT_FILENO, json, (size_t)length);
-	exit(1);
-}
-
-static int64_t now(void)
-{
-	struct timespec time;
-
-	(void)clock_gettime(CLOCK_MONOTONIC, &time);
-	return (int64_t)time.tv_sec * 1000 + time.tv_nsec / 1000000;
-}
-
-/* Waits until the descriptor is ready, has an error or was hung up on. False: the deadline passed. */
-static bool wait_for(int fd, short events, int64_t deadline)
-{
-	for (;;) {
-		struct pollfd watched = {.fd = fd, .events = events};
-		const int64_t left = deadline - now();
-		const int n = poll(&watched, 1, left > 0 ? (int)left : 0);
-
-		if (n > 0)
-			return true;
-		if (n == 0 && left <= 0)
-			return false;
-	}
-}
-
-/* Reads "60" or "0.25" as milliseconds. False: it is not that, or more than a day. */
-static bool parse_seconds(struct span text, int64_t *milliseconds)
-{
-	int64_t value = 0;
-	int64_t unit = 0; /* of the next decimal place; 0 before the point */
-
-	if (text.length == 0 || text.at[0] == '.')
-		return false;
-	for (size_t i = 0; i < text.length; i++) {
-		const char c = text.at[i];
-
-		if (c == '.' && unit == 0) {
-			unit = 100;
-		} else if (c < '0' || c > '9') {
-			return false;
-		} else if (unit > 0) {
-			value += (c - '0') * unit;
-			unit = unit > 1 ? unit / 10 : -1;
-		} else if (unit == 0) {
-			value = value * 10 + (c - '0') * 1000;
-		}
-		if (value > MAX_SECONDS * INT64_C(1000))
-			return false;
-	}
-	*milliseconds = value;
-	return true;
-}
-
-static size_t string_end(struct span json, size_t quote)
-{
-	size_t i = quote + 1;
-
-	while (i < json.length && json.at[i] != '"')
-		i += json.at[i] == '\\' ? 2 : 1;
-	return i < json.length ? i : json.length - 1;
-}
-
-static bool equals(struct span token, const char *text)
-{
-	return token.length == strlen(text) && memcmp(token.at, text, token.length) == 0;
-}
-
-static bool ends_scalar(char c)
-{
-	return strchr(",}] \t\r\n", c) != NULL;
-}
-
-/*
- * Finds the value of a key at the top level of a JSON object, the last one where there are several, as JSON readers do.
- * A string comes with its quotes and its escapes as they are, an object or array as its first character. This is no
- * parser: it keeps apart strings and depths, and leaves it to the daemon to refuse what is not JSON.
- *
- * @param quoted The key in its quotes.
- * @return Length 0: the key is not there.
- */
-static struct span find(struct span json, const char *quoted)
-{
-	struct span found = {NULL, 0};
-	size_t depth = 0;
-	bool matched = false;
-	bool in_value = false;
-
-	for (size_t i = 0; i < json.length; i++) {
-		const char c = json.at[i];
-		struct span token = {json.at + i, 1};
-
-		if (c == ' ' || c == '\t' || c == '\r' || c == '\n')
-			continue;
-		if (depth == 1 && (c == ':' || c == ',')) {
-			in_value = c == ':';
-			continue;
-		}
-		if (c == '"') {
-			const size_t end = string_end(json, i);
-
-			token.length = end - i + 1;
-			i = end;
-			if (depth == 1 && !in_value)
-				matched = equals(token, quoted);
-		} else if (depth == 1 && in_value && !ends_scalar(c)) {
-			while (token.length < json.length - i && !ends_scalar(token.at[token.length]))
-				token.length++;
-			if (c == '{' || c == '[')
-				token.length = 1;
-			else
-				i += token.length - 1;
-		}
-		if (depth == 1 && in_value && matched) {
-			found = token;
-			matched = false;
-		}
-		if (c == '{' || c == '[')
-			depth++;
-		else if ((c == '}' || c == ']') && depth > 0)
-			depth--;
-	}
-	return found;
-}
-
-static void read_version(struct span json)
-{
-	const struct span token = find(json, "\"cniVersion\"");
-
-	if (token.length < 3 || token.length - 2 >= sizeof(settings.cni_version) || token.at[0] != '"')
-		return;
-	for (size_t i = 1; i < token.length - 1; i++) {
-		if (strchr("0123456789.", token.at[i]) == NULL || token.at[i] == '\0')
-			return;
-	}
-	memcpy(settings.cni_version, token.at + 1, token.length - 2);
-	settings.cni_version[token.length - 2] = '\0';
-}
-
-static void read_directory(struct span json, const char *quoted)
-{
-	const struct span token = find(json, quoted);
-	bool usable = token.length > 2 && token.length - 2 + sizeof(SOCKET_NAME) <= sizeof(settings.socket);
-
-	if (token.length == 0 || equals(token, "\"\""))
-		return;
-	usable = usable && token.at[0] == '"' && token.at[1] == '/' && memchr(token.at, '\\', token.length) == NULL &&
-		 memchr(token.at, '\0', token.length) == NULL;
-	if (!usable)
-		fail(INVALID_CONFIG, "", "standard input, %s: expected an absolute path of at most %zu bytes, without escapes",
-		     quoted, sizeof(settings.socket) - sizeof(SOCKET_NAME));
-	memcpy(settings.socket, token.at + 1, token.length - 2);
-	memcpy(settings.socket + token.length - 2, SOCKET_NAME, sizeof(SOCKET_NAME));
-}
-
-static void read_seconds(struct span json, const char *quoted, int64_t *milliseconds)
-{
-	const struct span token = find(json, quoted);
-
-	if (token.length > 0 && !parse_seconds(token, milliseconds))
-		fail(INVALID_CONFIG, "", "standard input, %s: expected seconds, 0 to %d", quoted, (int)MAX_SECONDS);
-}
-
-static void read_configuration(struct span json, const char *name)
-{
-	read_version(json);
-	if (strcmp(name, "plexus") != 0 && strcmp(name, "multus") != 0 && strcmp(name, "multus-shim") != 0)
-		return;
-	read_directory(json, "\"socketDir\"");
-	read_directory(json, "\"daemonSocketDir\"");
-	read_seconds(json, "\"timeoutSeconds\"", &settings.timeout);
-	read_seconds(json, "\"connectSeconds\"", &settings.connect);
-}
-
-static void read_seconds_variable(const char *name, int64_t *milliseconds)
-{
-	const char *text = getenv(name);
-
-	if (text != NULL && *text != '\0' && !parse_seconds((struct span){text, strlen(text)}, milliseconds))
-		fail(INVALID_ENVIRONMENT, "", "%s: expected seconds, 0 to %d, found \"%.64s\"", name, (int)MAX_SECONDS, text);
-}
-
-static void read_variables(void)
-{
-	const char *path = getenv("PLEXUS_SOCKET");
-
-	if (path != NULL && *path != '\0') {
-		if (strlen(path) >= sizeof(settings.socket))
-			fail(INVALID_ENVIRONMENT, "", "PLEXUS_SOCKET: expected a path of at most %zu bytes, found %zu",
-			     sizeof(settings.socket) - 1, strlen(path));
-		(void)strcpy(settings.socket, path);
-	}
-	read_seconds_variable("PLEXUS_TIMEOUT_SECONDS", &settings.timeout);
-	read_seconds_variable("PLEXUS_CONNECT_SECONDS", &settings.connect);
-}
+static struct call call;
 
 static size_t put_number(size_t at, uint32_t value, size_t bytes)
 {
@@ -406,10 +120,30 @@ static struct span read_input(size_t at, int64_t deadline)
 	}
 }
 
-static _Noreturn void fail_silent(const char *what)
+/*
+ * No daemon answers. Nobody may have to wait for one to get rid of a pod: a DEL is left for it, and succeeds.
+ */
+__attribute__((format(printf, 1, 2))) static _Noreturn void unanswered(const char *format, ...)
 {
-	fail(TRY_AGAIN_LATER, REMEDY, "the Plexus daemon at %s %s in %lld ms", settings.socket, what,
-	     (long long)settings.timeout);
+	char why[MAX_MESSAGE / 3];
+	va_list arguments;
+
+	va_start(arguments, format);
+	(void)vsnprintf(why, sizeof(why), format, arguments);
+	va_end(arguments);
+	if (strcmp(call.command, "DEL") != 0)
+		fail(TRY_AGAIN_LATER, REMEDY, "%s", why);
+	const char *problem = leave_request(&call);
+
+	if (problem != NULL)
+		fail(TRY_AGAIN_LATER, REMEDY, "%s; and the DEL could not be left for it in %s: %s", why, settings.spool,
+		     problem);
+	exit(0);
+}
+
+static _Noreturn void unanswered_in_time(const char *what)
+{
+	unanswered("the Plexus daemon at %s %s in %lld ms", settings.socket, what, (long long)settings.timeout);
 }
 
 /* A daemon that restarts is away for a moment: its socket is missing, or nobody accepts. */
@@ -432,9 +166,9 @@ static int connect_daemon(int64_t deadline, int64_t patience)
 		if (!away && !busy)
 			fail(IO_FAILURE, REMEDY, "connect to the Plexus daemon at %s: %s", settings.socket, strerror(errno));
 		if (away && time >= (patience < deadline ? patience : deadline))
-			fail(TRY_AGAIN_LATER, REMEDY, "no Plexus daemon listens at %s: %s", settings.socket, strerror(errno));
+			unanswered("no Plexus daemon listens at %s: %s", settings.socket, strerror(errno));
 		if (time >= deadline)
-			fail_silent("did not accept the call");
+			unanswered_in_time("did not accept the call");
 		(void)poll(NULL, 0, RETRY_MS);
 	}
 	return fd;
@@ -465,7 +199,7 @@ static void send_request(int fd, size_t length, int64_t deadline)
 		else if (errno == EPIPE || errno == ECONNRESET)
 			return;
 		else if (errno == EAGAIN && !wait_for(fd, POLLOUT, deadline))
-			fail_silent("did not read the call");
+			unanswered_in_time("did not read the call");
 		else if (errno != EAGAIN && errno != EINTR)
 			fail(IO_FAILURE, REMEDY, "send to the Plexus daemon at %s: %s", settings.socket, strerror(errno));
 	}
@@ -479,10 +213,9 @@ static void receive(int fd, size_t at, size_t length, int64_t deadline)
 		if (n > 0)
 			at += (size_t)n;
 		else if (n == 0 || errno == ECONNRESET)
-			fail(TRY_AGAIN_LATER, REMEDY, "the Plexus daemon at %s hung up after %zu bytes of its answer",
-			     settings.socket, at);
+			unanswered("the Plexus daemon at %s hung up after %zu bytes of its answer", settings.socket, at);
 		else if (errno == EAGAIN && !wait_for(fd, POLLIN, deadline))
-			fail_silent("did not answer");
+			unanswered_in_time("did not answer");
 		else if (errno != EAGAIN && errno != EINTR)
 			fail(IO_FAILURE, REMEDY, "read from the Plexus daemon at %s: %s", settings.socket, strerror(errno));
 	}
@@ -536,34 +269,42 @@ static int print_about(const char *name)
 	return 0;
 }
 
+static bool is_meta(const char *name)
+{
+	return strcmp(name, "plexus") == 0 || strcmp(name, "multus") == 0 || strcmp(name, "multus-shim") == 0;
+}
+
 int main(int argc, char **argv)
 {
 	const int64_t start = now();
-	const char *const name = base_name(argc > 0 ? argv[0] : NULL);
 	const char *const command = getenv("CNI_COMMAND");
 
+	call.name = base_name(argc > 0 ? argv[0] : NULL);
+	call.is_meta = is_meta(call.name);
 	occupy_standard_descriptors();
 	(void)signal(SIGPIPE, SIG_IGN);
 	read_variables();
 	if (command == NULL || *command == '\0')
-		return print_about(name);
+		return print_about(call.name);
+	call.command = command;
 
-	const size_t input_at = put_head(name) + 4;
-	struct span input = {(const char *)request + input_at, 0};
+	const size_t input_at = put_head(call.name) + 4;
 
 	/* A person who asks for the version types no configuration. */
+	call.input = (struct span){(const char *)request + input_at, 0};
 	if (strcmp(command, "VERSION") != 0 || isatty(STDIN_FILENO) == 0)
-		input = read_input(input_at, start + settings.timeout);
-	(void)put_number(input_at - 4, (uint32_t)input.length, 4);
-	(void)put_number(4, (uint32_t)(input_at + input.length - HEADER), 4);
-	read_configuration(input, name);
+		call.input = read_input(input_at, start + settings.timeout);
+	call.frame = (struct span){(const char *)request, input_at + call.input.length};
+	(void)put_number(input_at - 4, (uint32_t)call.input.length, 4);
+	(void)put_number(4, (uint32_t)(call.frame.length - HEADER), 4);
+	read_configuration(&call);
 	read_variables();
 
 	const int64_t deadline = start + settings.timeout;
 	const int fd = connect_daemon(deadline, now() + settings.connect);
 
 	check_peer(fd);
-	send_request(fd, input_at + input.length, deadline);
+	send_request(fd, call.frame.length, deadline);
 	const size_t length = receive_answer(fd, deadline);
 
 	/* A result that the runtime did not get is no success. */

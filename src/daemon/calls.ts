@@ -28,16 +28,21 @@ export interface CallContext {
 /**
  * Answers calls of the runtime: as the meta-plugin, or as the one plugin under whose name the shim was called. An error
  * is an answer; none is thrown. Each call is a line of the log and counts in the metrics.
+ *
+ * @returns `before` is what must have happened before the call is worked on; what it throws is the answer.
  */
-export function callAnswerer(context: CallContext): (request: Request) => Promise<Answer> {
+export function callAnswerer(
+  context: CallContext,
+): (request: Request, before?: () => Promise<void>) => Promise<Answer> {
   // Not the meta-plugin's queue: what that executes for a sandbox may well call a plugin here, and wait for it.
   const queue = new KeyedQueue();
-  return async (request) => {
+  return async (request, before) => {
     const started = performance.now();
     const attachments: AttachmentReport[] = [];
     let stdout = '';
     let error: CniError | undefined;
     try {
+      await before?.();
       stdout = await route(request, context, queue, (report) => {
         attachments.push(report);
         context.metrics.attachment(report);

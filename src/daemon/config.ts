@@ -22,7 +22,7 @@ const pathOrNone = z
 export const daemonSchema = z.looseObject({
   /** Directory of the socket that the shim calls. */
   socketDir: path.default('/run/plexus'),
-  /** What must outlive a restart: the journal. */
+  /** What must outlive a restart: the journal, and what waits for the daemon. */
   stateDir: path.default('/var/lib/plexus'),
   /** A kubeconfig file. Absent: the service account of the daemon's pod. */
   kubeconfig: pathOrNone,
@@ -83,6 +83,8 @@ export const daemonSchema = z.looseObject({
   forceCNIVersion: z.boolean().default(false),
   /** `socketDir` as the shim, which runs on the node, is to see it. Absent: it is found by `chrootDir`. */
   daemonSocketDir: pathOrNone,
+  /** `stateDir`/spool as the shim is to see it. Absent: it is found by `chrootDir`. */
+  spoolDir: pathOrNone,
   /** Where the daemon sees the root of the node, which executed plugins are to have as theirs. */
   chrootDir: pathOrNone,
   /** Seconds that the shim takes at most for a call, and waits for a daemon. Absent: the shim's own. */
@@ -134,7 +136,7 @@ export interface DaemonConfig extends z.infer<typeof daemonSchema> {
   /** Where the runtime finds its configuration. */
   readonly cniConfigDir: string;
   /** What that is to be like. */
-  readonly wishes: Omit<Wishes, 'socketDir'>;
+  readonly wishes: Omit<Wishes, 'socketDir' | 'spoolDir'>;
   /** Every key as it was given: it overlays the configuration that the runtime sends. */
   readonly overlay: JsonObject;
   /** Where the keys come from, for messages. */

@@ -21,6 +21,8 @@ import { KeyedQueue } from './queue.ts';
 import { incompleteKeys, releaseIncomplete } from './recovery.ts';
 import { pluginRoot } from './root.ts';
 import { CallServer, type Limits } from './server.ts';
+import { SpoolDirectory, spoolDirectory } from './spool/directory.ts';
+import { Replay } from './spool/replay.ts';
 
 export interface DaemonOptions {
   readonly log: Logger;
@@ -97,14 +99,19 @@ export async function startDaemon(config: DaemonConfig, options: DaemonOptions):
     metrics,
     ...(config.connectionLimit && { gate: new Gate(config.connectionLimit) }),
   });
+  const spool = await SpoolDirectory.open(spoolDirectory(config));
+  const replay = await Replay.start({ directory: spool, answer, log });
+  starting.defer(() => replay.close(stopMs));
+  metrics.countSpooled(() => replay.waiting);
+
   const server = await CallServer.listen({
     path: config.socket,
-    answer,
+    answer: (request) => answer(request, () => replay.before(request)),
     log,
     ...(options.limits && { limits: options.limits }),
   });
   starting.defer(async () => {
-    const givenUp = await server.close(stopMs);
+    const [givenUp] = await Promise.all([server.close(stopMs), replay.close(stopMs)]);
     if (givenUp > 0) log.error({ calls: givenUp }, 'calls had not ended when their time was up');
   });
 

@@ -1,4 +1,4 @@
-import { Counter, collectDefaultMetrics, Histogram, Registry } from 'prom-client';
+import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom-client';
 import type { AttachmentReport } from '../attach/release.ts';
 
 /** Seconds. From what a netlink exchange takes to what makes a kubelet give up. */
@@ -11,6 +11,8 @@ export class Metrics {
   readonly #callSeconds: Histogram<'command' | 'plugin'>;
   readonly #attachments: Counter<'command' | 'network' | 'plugin' | 'outcome'>;
   readonly #attachmentSeconds: Histogram<'command' | 'network' | 'plugin'>;
+  readonly #spooled: Gauge<'command'>;
+  #countSpooled: () => Readonly<Record<string, number>> = () => ({});
 
   constructor() {
     const registers = [this.registry];
@@ -41,6 +43,20 @@ export class Metrics {
       buckets,
       registers,
     });
+    this.#spooled = new Gauge({
+      name: 'plexus_spooled_requests',
+      help: 'Requests that the shim left while no daemon answered, and that wait to be carried out, by CNI command.',
+      labelNames: ['command'],
+      registers,
+      collect: () => {
+        for (const [command, count] of Object.entries(this.#countSpooled())) this.#spooled.set({ command }, count);
+      },
+    });
+  }
+
+  /** @param count Asked whenever metrics are read: how many requests wait, by CNI command. */
+  countSpooled(count: () => Readonly<Record<string, number>>): void {
+    this.#countSpooled = count;
   }
 
   /** @param code A CNI error code; 0 for success. */

@@ -128,7 +128,7 @@ async function writeFiles({ directory, nodeName, shim, api, apiPort }: FileOptio
   await installAwsCni({ binDir, confDir, dataDir: at('ipamd') });
 
   const socketDir = at('run');
-  const config = { cniVersion: '1.1.0', name: 'plexus', type: 'plexus', socketDir };
+  const config = { cniVersion: '1.1.0', name: 'plexus', type: 'plexus', socketDir, spoolDir: at('state/spool') };
   const cni: CniSetup = { plugin: join(binDir, 'plexus'), path: [binDir, ...machinePlugins], config };
   await writeJson(join(confDir, '00-plexus.conf'), config);
 

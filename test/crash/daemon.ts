@@ -3,6 +3,7 @@ import { once } from 'node:events';
 import { mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import type { JsonObject } from '../../src/cni/json.ts';
 import { playground } from '../kubernetes/playground.ts';
 import { network, pod } from '../playground-api/manifests.ts';
@@ -23,6 +24,10 @@ export interface CrashingNode extends AsyncDisposable {
   call(command: 'ADD' | 'DEL', netns: string): Promise<{ readonly status: number | null; readonly stdout: string }>;
   /** Whether the journal has the whole ADD, so that only its answer was lost. */
   isComplete(): Promise<boolean>;
+  /** Waits until nothing that the shim left waits any more. What never becomes so fails the test by its time limit. */
+  spoolEmpty(): Promise<void>;
+  /** Fulfilled once the daemon has ended. */
+  ended(): Promise<void>;
   /** All that an ADD may hold: the pod's interfaces, addresses given away, entries of the journal. */
   held(netns: string): Promise<{ links: unknown[]; reserved: string[]; journal: string[] }>;
 }
@@ -55,7 +60,13 @@ export async function crashingNode(): Promise<CrashingNode> {
     metricsPort: 0,
     clusterNetwork: file('10-default.conflist'),
   });
-  const configuration = { cniVersion: '1.1.0', name: 'plexus', type: 'plexus', socketDir: file('run') };
+  const configuration = {
+    cniVersion: '1.1.0',
+    name: 'plexus',
+    type: 'plexus',
+    socketDir: file('run'),
+    spoolDir: file('state/spool'),
+  };
 
   let daemon: ChildProcess | undefined;
   const hasEnded = () => daemon === undefined || daemon.exitCode !== null || daemon.signalCode !== null;
@@ -107,6 +118,14 @@ export async function crashingNode(): Promise<CrashingNode> {
       const names = await readdir(join(directory, 'state/journal'));
       const entries = await Promise.all(names.map((name) => readFile(join(directory, 'state/journal', name), 'utf8')));
       return entries.some((entry) => entry.includes('"step":"complete"'));
+    },
+
+    async spoolEmpty() {
+      while ((await readdir(file('state/spool'))).length > 0) await sleep(10);
+    },
+
+    async ended() {
+      if (daemon !== undefined && !hasEnded()) await once(daemon, 'exit');
     },
 
     async held(netns) {

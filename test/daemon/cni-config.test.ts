@@ -34,6 +34,7 @@ const wishes: Wishes = {
   cniVersion: undefined,
   forceCNIVersion: false,
   socketDir: '/run/plexus',
+  spoolDir: undefined,
   timeoutSeconds: undefined,
   connectSeconds: undefined,
 };

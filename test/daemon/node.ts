@@ -29,8 +29,8 @@ export interface Node extends AsyncDisposable {
   readonly directory: string;
   readonly lines: readonly LogLine[];
   call(call: Call): Promise<Answer>;
-  /** Ends the daemon and starts it anew on the same directories. */
-  restart(options?: Partial<DaemonOptions>): Promise<void>;
+  /** Ends the daemon and starts it anew on the same directories. @param meanwhile What is done while there is none. */
+  restart(options?: Partial<DaemonOptions>, meanwhile?: () => Promise<void>): Promise<void>;
 }
 
 /** What the runtime sends; its default network is one plugin of the type given. */
@@ -79,8 +79,9 @@ export async function startNode(
       const input = stdin ?? JSON.stringify({ ...metaConfig, ...change });
       return decodeAnswer(await exchange(daemon.socket, encodeRequest({ name: as, env: variables, stdin: input })));
     },
-    async restart(again = options) {
+    async restart(again = options, meanwhile) {
       await daemon.close();
+      await meanwhile?.();
       daemon = await startDaemon(daemonConfig, { log, ...again });
     },
     async [Symbol.asyncDispose]() {

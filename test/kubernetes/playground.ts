@@ -61,9 +61,9 @@ export async function playground(options: ApiOptions = {}, timings: Partial<Watc
 const patience = 15_000;
 
 /** Waits for something to become so. @throws {Error} when it never does. */
-export async function until(condition: () => boolean): Promise<void> {
+export async function until(condition: () => boolean | Promise<boolean>): Promise<void> {
   const deadline = performance.now() + patience;
-  while (!condition()) {
+  while (!(await condition())) {
     if (performance.now() > deadline) throw new Error(`waited in vain until ${condition}`);
     await sleep(2);
   }

@@ -15,6 +15,8 @@ export interface Wishes {
   readonly forceCNIVersion: boolean;
   /** Where the shim finds the daemon, as the node sees it. */
   readonly socketDir: string;
+  /** Where it leaves requests while there is none. Absent: where it looks by itself. */
+  readonly spoolDir: string | undefined;
   /** Seconds that the shim waits: for the whole call, and for the daemon to be there. Absent: its defaults. */
   readonly timeoutSeconds: number | undefined;
   readonly connectSeconds: number | undefined;
@@ -31,13 +33,14 @@ const versionOfCheck = '0.4.0';
  * @throws {CniError} 1 when the runtime would be promised a CHECK that the master does not have.
  */
 export function composeConfig({ path, list }: Master, wishes: Wishes): string {
-  const { socketDir, timeoutSeconds, connectSeconds } = wishes;
+  const { socketDir, spoolDir, timeoutSeconds, connectSeconds } = wishes;
   const capabilities = capabilitiesOf(list.plugins);
   const plugin = {
     type: 'plexus',
     ...(capabilities.length > 0 && { capabilities: Object.fromEntries(capabilities.map((name) => [name, true])) }),
     clusterNetwork: path,
     socketDir,
+    ...(spoolDir !== undefined && { spoolDir }),
     ...(timeoutSeconds !== undefined && { timeoutSeconds }),
     ...(connectSeconds !== undefined && { connectSeconds }),
   };

@@ -3,10 +3,11 @@ import { basename, dirname, join } from 'node:path';
 import { parseJson } from '../../cni/parse-json.ts';
 import type { DaemonConfig } from '../config.ts';
 import type { Logger } from '../log.ts';
+import { defaultSpoolDir, spoolDirectory } from '../spool/directory.ts';
 import { composeConfig } from './compose.ts';
 import { ConfigKeeper } from './keeper.ts';
 import { findMaster } from './master.ts';
-import { shimSocketDir } from './socket-dir.ts';
+import { pathOnNode, shimSocketDir } from './socket-dir.ts';
 
 /** Runtimes take the first file of the directory by name. */
 export const ownName = '00-plexus.conflist';
@@ -40,7 +41,7 @@ async function keepGenerated(config: DaemonConfig, log: Logger): Promise<ConfigK
       'socketDir is not to be found below chrootDir, so the shim is told the same path; daemonSocketDir can tell it another',
     );
   }
-  const wishes = { ...config.wishes, socketDir };
+  const wishes = { ...config.wishes, socketDir, spoolDir: await toldSpoolDir(config, log) };
   return ConfigKeeper.start({
     file: join(cniConfigDir, ownName),
     compose: async () => {
@@ -50,4 +51,18 @@ async function keepGenerated(config: DaemonConfig, log: Logger): Promise<ConfigK
     directories: [cniConfigDir, multusAutoconfigDir],
     log,
   });
+}
+
+/** The spool as the shim is to see it; undefined where it looks there by itself. */
+async function toldSpoolDir(config: DaemonConfig, log: Logger): Promise<string | undefined> {
+  const own = spoolDirectory(config);
+  const found = config.spoolDir ?? (await pathOnNode(own, config.chrootDir));
+  if (found === undefined) {
+    log.warn(
+      { spool: own, chrootDir: config.chrootDir },
+      'the spool is not to be found below chrootDir, so the shim is told nothing of it: requests that it leaves while no ' +
+        'daemon answers would be lost; spoolDir can tell it',
+    );
+  }
+  return found === defaultSpoolDir ? undefined : found;
 }

@@ -12,19 +12,29 @@ export interface SocketDirs {
 }
 
 /**
- * Finds the path by which the shim, which runs on the node, reaches the daemon's directory. In a pod that is another one:
- * with the node's /run mounted at /host/run, /host/run/multus is /run/multus there. It is found by looking for the very
- * same directory below the node's root.
+ * Finds the path by which the shim, which runs on the node, reaches the daemon's socket.
  *
- * @returns undefined when it is not to be found there.
+ * @returns undefined when it is not to be found.
  */
 export async function shimSocketDir({
   socketDir,
   daemonSocketDir,
   chrootDir,
 }: SocketDirs): Promise<string | undefined> {
-  if (daemonSocketDir !== undefined) return daemonSocketDir;
-  const directory = resolve(socketDir);
+  return daemonSocketDir ?? pathOnNode(socketDir, chrootDir);
+}
+
+/**
+ * Finds the path that a directory of the daemon has on the node. In a pod that is another one: with the node's /run mounted
+ * at /host/run, /host/run/multus is /run/multus there. It is found by looking for the very same directory below the node's
+ * root.
+ *
+ * @param path A directory that is there.
+ * @param chrootDir Where the daemon sees the root of the node; undefined: it sees what the node sees.
+ * @returns undefined when it is not to be found there.
+ */
+export async function pathOnNode(path: string, chrootDir: string | undefined): Promise<string | undefined> {
+  const directory = resolve(path);
   if (chrootDir === undefined) return directory;
   const wanted = await stat(directory, { bigint: true });
   const parts = directory.split('/').slice(1);
