@@ -21,6 +21,9 @@ const nativeClose = libc.func('int close(int fd)');
 const nativeSetns = libc.func('int setns(int fd, int type)');
 const nativeUnshare = libc.func('int unshare(int flags)');
 const nativeIoctl = libc.func('int ioctl(int fd, unsigned long request, ...)');
+// koffi calls nothing variadic on other threads; a third argument is in the same register, variadic or not.
+const nativeIoctlWithStruct = libc.func('ioctl', 'int', ['int', 'unsigned long', 'void *']);
+const nativeIoctlWithNumber = libc.func('ioctl', 'int', ['int', 'unsigned long', 'unsigned long']);
 const nativeMount = libc.func(
   'int mount(const char *source, const char *target, const char *type, unsigned long flags, const void *data)',
 );
@@ -172,6 +175,22 @@ export function unshare(flags: number): void {
 /** ioctl(2) without an argument. @throws {KernelError} */
 export function ioctl(fd: number, request: number): number {
   return checked('ioctl', nativeIoctl(fd, request));
+}
+
+/**
+ * ioctl(2) on another thread, for what the kernel works on before it returns.
+ *
+ * @param argument A struct, or a number where the request takes one in the place of an address.
+ * @throws {KernelError}
+ */
+export function ioctlOnThread(
+  operation: string,
+  fd: number,
+  request: number,
+  argument: Uint8Array | number,
+): Promise<number> {
+  const call = typeof argument === 'number' ? nativeIoctlWithNumber : nativeIoctlWithStruct;
+  return onThread(operation, call, fd, request, argument);
 }
 
 /** mount(2). @throws {KernelError} */

@@ -117,6 +117,7 @@ export function creationFailure({ kind, name }: Pick<NewLink, 'kind' | 'name'>, 
   if (!isKernelError(error)) return error;
   const remedies: Readonly<Record<string, string>> = {
     EOPNOTSUPP: `the node's kernel has no ${kind.type}: load its module, modprobe ${kind.type}`,
+    EEXIST: kind.type === 'vlan' ? 'the master has a VLAN of this ID already, in this or another container' : '',
     EBUSY: 'the master has another use, such as a bridge, macvlan or ipvlan, that excludes this one',
   };
   const message = `failed to create ${kind.type} "${name}": ${error.message}`;
