@@ -83,15 +83,20 @@ async function startEtcd(assets: string, directory: string): Promise<{ program: 
   const file = join(assets, 'etcd');
   const [client, peer] = [await freePort(), await freePort()];
   const url = `http://127.0.0.1:${client}`;
-  // Since 3.5 it need not wait for the disk; nothing here is to outlive the test.
   const { stdout, stderr } = await promisify(execFile)(file, ['--help']);
-  const unsafe = (stdout + stderr).includes('unsafe-no-fsync') ? ['--unsafe-no-fsync=true'] : [];
+  const help = stdout + stderr;
+  const known = (...flags: string[]) => flags.filter((flag) => help.includes(`--${flag} '`)).slice(0, 1);
   const program = new Program(file, [
     `--data-dir=${join(directory, 'etcd')}`,
     `--listen-client-urls=${url}`,
     `--advertise-client-urls=${url}`,
     `--listen-peer-urls=http://127.0.0.1:${peer}`,
-    ...unsafe,
+    // Nothing here is to outlive the test.
+    ...known('unsafe-no-fsync').map((flag) => `--${flag}=true`),
+    // As kubeadm has it: without it a bookmark tells nothing of changes elsewhere. Its name changed in 3.6.
+    ...known('watch-progress-notify-interval', 'experimental-watch-progress-notify-interval').map(
+      (flag) => `--${flag}=1s`,
+    ),
   ]);
   try {
     await program.untilServing(async () => (await fetch(`${url}/health`)).ok);
