@@ -14,6 +14,8 @@ import type { ConfigKeeper } from './cni-config/keeper.ts';
 import { type DaemonConfig, reportUnused } from './config.ts';
 import { Gate } from './gate.ts';
 import { serveHealth } from './http.ts';
+import type { FollowerOptions } from './live/follower.ts';
+import { startLive } from './live/live.ts';
 import { lockFile } from './lock.ts';
 import type { Logger } from './log.ts';
 import { Metrics } from './metrics.ts';
@@ -34,6 +36,8 @@ export interface DaemonOptions {
    * kubelet kills.
    */
   readonly stopMs?: number;
+  /** When what failed for a pod that runs is tried again. */
+  readonly live?: Pick<FollowerOptions, 'waits' | 'schedule'>;
 }
 
 /** Milliseconds for the last events to reach the API server. */
@@ -92,8 +96,13 @@ export async function startDaemon(config: DaemonConfig, options: DaemonOptions):
   const recovered = releaseIncomplete(incomplete, recovery, stop.signal);
   recovered.catch((error: unknown) => log.error({ err: error }, 'recovery'));
 
+  const { overlay } = config;
+  const follow = { journal, queue, runner, overlay, log, report: recovery.report, ...options.live };
+  const live = cluster && (await startLive(config.stateDir, { ...follow, cluster }));
+  if (live !== undefined) starting.defer(() => live.follower.close(stopMs));
+
   const answer = callAnswerer({
-    meta: { journal, runner, cluster, queue, overlay: config.overlay },
+    meta: { journal, runner, cluster, queue, overlay, live },
     plugins: new Map(plugins.map((plugin) => [plugin.type, plugin])),
     log,
     metrics,

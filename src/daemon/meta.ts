@@ -27,6 +27,7 @@ import type { Journal, Key } from '../journal/journal.ts';
 import type { Cluster } from '../kubernetes/cluster.ts';
 import type { Pod } from '../kubernetes/schemas.ts';
 import { isOwnNamespace } from '../linux/namespace.ts';
+import type { Live } from './live/live.ts';
 import type { KeyedQueue } from './queue.ts';
 
 /** What the meta-plugin works with. */
@@ -38,6 +39,8 @@ export interface MetaContext {
   /** The daemon's configuration: it overlays what the runtime sends. */
   readonly overlay: JsonObject;
   readonly report: ReleaseContext['report'];
+  /** Told what is attached and released, and how the runtime calls. */
+  readonly live?: Live | undefined;
 }
 
 /** A call of the meta-plugin, read and checked. */
@@ -111,15 +114,17 @@ function searchPath({ binDir }: Settings, path: readonly string[]): string[] {
 }
 
 async function add(
-  { settings, runtimeConfig }: MetaCall,
+  { settings, config, runtimeConfig }: MetaCall,
   attachment: Attachment,
   context: MetaContext,
 ): Promise<string> {
   await untilReady(settings);
-  const { cluster } = context;
+  const { cluster, live } = context;
   const pod = await podOf(attachment, cluster);
   const release = releaseContext(attachment.path, context);
+  await live?.runtimeCall.note(config, attachment.path);
   const result = await addSandbox({ attachment, runtimeConfig, settings, cluster, pod }, release);
+  live?.follower.added(attachment, pod);
   return renderResult(result, settings.cniVersion);
 }
 
@@ -128,6 +133,7 @@ async function remove(call: MetaCall, attachment: Attachment, context: MetaConte
   const entry = await context.journal.read(attachment);
   if (entry === undefined) await removeUnknown(call, attachment, context);
   else await releaseEntry(attachment, entry, attachment.netns, release);
+  context.live?.follower.removed(attachment);
   return '';
 }
 
@@ -184,6 +190,7 @@ async function collect(call: MetaCall, runtimePath: readonly string[], context: 
     try {
       const entry = await journal.read(key);
       if (entry !== undefined) await releaseEntry(key, entry, entry.plan.netns, releaseContext(path, context));
+      context.live?.follower.removed(key);
     } catch (error) {
       failures.push(`container ${key.containerId}: ${error instanceof Error ? error.message : String(error)}`);
     }
