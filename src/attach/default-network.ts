@@ -4,7 +4,6 @@ import { CniError, ErrorCode } from '../cni/error.ts';
 import { isJsonObject } from '../cni/json.ts';
 import { parseJson } from '../cni/parse-json.ts';
 import type { Cluster } from '../kubernetes/cluster.ts';
-import { NetworkNotFoundError } from '../kubernetes/networks.ts';
 import type { NetworkAttachmentDefinition } from '../kubernetes/schemas.ts';
 import type { Settings } from './settings.ts';
 
@@ -97,16 +96,11 @@ async function find(
 }
 
 async function findDefinition(cluster: Cluster, namespace: string, name: string): Promise<NetworkSource | undefined> {
-  try {
-    const definition = await cluster.network(namespace, name);
-    const { config } = definition.spec;
-    // An empty one stands for a configuration of its name in a directory.
-    if (config.trim() === '') return undefined;
-    return { config, source: `NetworkAttachmentDefinition ${namespace}/${name}`, name, definition };
-  } catch (error) {
-    if (error instanceof NetworkNotFoundError) return undefined;
-    throw error;
-  }
+  const definition = await cluster.networkIfAny(namespace, name);
+  // An empty one stands for a configuration of its name in a directory.
+  if (definition === undefined || definition.spec.config.trim() === '') return undefined;
+  const { config } = definition.spec;
+  return { config, source: `NetworkAttachmentDefinition ${namespace}/${name}`, name, definition };
 }
 
 /**

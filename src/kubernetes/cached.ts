@@ -44,6 +44,12 @@ export class Cached<T extends Watched> implements AsyncDisposable {
     return this.fetch(namespace, name, isWanted);
   }
 
+  /** One object, or that there is none, from the copy while that is up to date; else as {@link fetch} has it. */
+  async look(namespace: string, name: string): Promise<T | undefined> {
+    if (this.watch.live) return this.watch.get(namespace, name);
+    return this.fetch(namespace, name, () => true);
+  }
+
   /**
    * One object from the server; while that cannot be reached, from the copy as it was, rather than not at all.
    *

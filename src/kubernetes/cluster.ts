@@ -53,6 +53,11 @@ export class Cluster implements AsyncDisposable {
     return claimedDevices(this.#client, pod, this.#stop.signal);
   }
 
+  /** @see Networks.look */
+  networkIfAny(namespace: string, name: string): Promise<NetworkAttachmentDefinition | undefined> {
+    return this.#networks.look(namespace, name);
+  }
+
   /** All pods of this node that are known. */
   pods(): readonly Pod[] {
     return [...this.#pods.watch.values()];

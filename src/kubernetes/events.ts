@@ -1,4 +1,4 @@
-import { setTimeout as sleep } from 'node:timers/promises';
+import { setImmediate as nextTurn, setTimeout as sleep } from 'node:timers/promises';
 import { Backoff } from './backoff.ts';
 import { type Client, segment } from './client.ts';
 import { ApiError, isNotFound, messageOf } from './error.ts';
@@ -108,6 +108,8 @@ export class Events {
 
   async #drain(): Promise<void> {
     const { log } = this.#options;
+    // Whoever tells something, such as an ADD that has an answer to give, goes on first.
+    await nextTurn();
     for (let next = this.#queue.shift(); next !== undefined; next = this.#queue.shift()) {
       next.queued = false;
       const { event } = next;

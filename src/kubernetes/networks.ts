@@ -47,6 +47,16 @@ export class Networks implements AsyncDisposable {
     throw new NetworkNotFoundError(ErrorCode.InvalidNetworkConfig, `${wanted}${this.#existing(namespace)}`);
   }
 
+  /**
+   * One definition where there may well be none. That there is none is taken from the watch while that is up to date: it
+   * costs no pod a request.
+   *
+   * @throws {CniError} 11 when it cannot be known now.
+   */
+  look(namespace: string, name: string): Promise<NetworkAttachmentDefinition | undefined> {
+    return this.#networks.look(namespace, name);
+  }
+
   async [Symbol.asyncDispose](): Promise<void> {
     await this.#networks[Symbol.asyncDispose]();
   }
