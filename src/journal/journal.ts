@@ -30,7 +30,8 @@ export class CorruptEntryError extends Error {
 
 /**
  * What was planned and done for each sandbox, one file for each, so that DEL, CHECK and GC need nothing else. A plan is
- * on the disk, synced, before the first change to the kernel; each finished step is appended and synced.
+ * on the disk, synced, before the first change to the kernel; each finished step is appended, and all of an ADD's are synced
+ * before it is answered.
  */
 export class Journal {
   readonly #directory: string;
@@ -171,15 +172,32 @@ export class Recording implements AsyncDisposable {
     this.#path = path;
   }
 
-  /** Adds a step. Where the disk has no room for it, the steps before stay as they are, and later ones can be added. */
+  /**
+   * Adds a step, which is on the disk once this resolves. Where the disk has no room for it, the steps before stay as they
+   * are, and later ones can be added.
+   */
   async add(step: Step): Promise<void> {
+    await this.note(step);
+    await this.sync();
+    steps.publish({ at: `${step.step}, synced`, path: this.#path });
+  }
+
+  /**
+   * Adds a step as {@link add} does, which a power cut may take away until the next {@link sync}; the end of this process
+   * does not.
+   */
+  async note(step: Step): Promise<void> {
     steps.publish({ at: step.step, path: this.#path });
     if (this.#torn) await dropTornLine(this.#file);
     this.#torn = true;
     await this.#file.appendFile(encodeLine(step));
     this.#torn = false;
+    steps.publish({ at: `${step.step}, noted`, path: this.#path });
+  }
+
+  /** Waits until all steps are on the disk. */
+  async sync(): Promise<void> {
     await this.#file.datasync();
-    steps.publish({ at: `${step.step}, synced`, path: this.#path });
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
