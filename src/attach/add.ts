@@ -28,9 +28,9 @@ export async function addSandbox(request: PlanRequest, context: ReleaseContext):
   try {
     for (const each of ready.attachments) {
       unmade.delete(each.planned.ifName);
-      const { result, raw } = await attachOne(each, attachment, context);
+      const { result, raw, deviceInfo } = await attachOne(each, attachment, context);
       await recording.add({ step: 'added', ifName: each.planned.ifName, result: raw });
-      done.push({ ...each.planned, result });
+      done.push({ ...each.planned, result, deviceInfo });
       if (pod) cluster?.event(pod, { type: 'Normal', reason: 'AddedInterface', message: addedMessage(each, result) });
     }
     await setDefaultRoutes(attachment.netns, done, (ifName, taken) =>

@@ -1,10 +1,19 @@
-import { AddError, addList } from '../cni/chain.ts';
+import { AddError, type Added, addList } from '../cni/chain.ts';
 import { CniError, toCniError } from '../cni/error.ts';
 import type { JsonObject } from '../cni/json.ts';
 import type { Attachment } from '../cni/plugin.ts';
 import type { Result } from '../cni/result.ts';
+import type { PlannedAttachment } from '../journal/entry.ts';
+import { removeFile } from '../linux/atomic-file.ts';
+import { copyDeviceInfo, readDeviceInfo } from './device-info.ts';
 import type { ReadyAttachment } from './plan.ts';
 import type { ReleaseContext } from './release.ts';
+
+/** What an attachment came to. */
+export interface Attached extends Added {
+  /** What its plugins, or a device plugin before them, tell of its device. */
+  readonly deviceInfo: JsonObject | undefined;
+}
 
 /**
  * Makes one attachment. It is reported, not recorded.
@@ -14,10 +23,10 @@ import type { ReleaseContext } from './release.ts';
  * @throws {CniError} when something of it may be.
  */
 export async function attachOne(
-  { planned, list }: ReadyAttachment,
+  { planned, list, devicePluginFile, hint }: ReadyAttachment,
   attachment: Attachment,
   context: Pick<ReleaseContext, 'runner' | 'path' | 'report'>,
-): Promise<{ readonly result: Result; readonly raw: JsonObject }> {
+): Promise<Attached> {
   const started = performance.now();
   const report = (error?: CniError) =>
     context.report({
@@ -28,21 +37,33 @@ export async function attachOne(
       error,
     });
   try {
-    const { runtimeConfig, cniArgs } = planned;
+    const { runtimeConfig, cniArgs, deviceId, deviceInfoFile } = planned;
+    if (deviceInfoFile !== undefined) await copyDeviceInfo(devicePluginFile, deviceInfoFile);
     const own = { ...attachment, ifName: planned.ifName, path: context.path };
-    const added = await addList(list, own, { runtimeConfig, cniArgs }, context.runner);
+    const added = await addList(list, own, { runtimeConfig, cniArgs, deviceId }, context.runner);
+    const deviceInfo = deviceInfoFile === undefined ? undefined : await readDeviceInfo(deviceInfoFile);
     report();
-    return added;
+    return { ...added, deviceInfo };
   } catch (error) {
-    const { code, message, details } = toCniError(error);
+    const { code, message, details: stated } = toCniError(error);
+    const details = [stated, hint].filter(Boolean).join('; ');
     const where = `network ${planned.network}, interface ${planned.ifName}`;
-    const undone = error instanceof AddError && error.undoFailures.length === 0;
+    const undone = error instanceof AddError && error.undoFailures.length === 0 && (await isForgotten(planned));
     const failure = undone
       ? new UndoneError(planned.ifName, code, `${where}: ${message}`, details)
       : new CniError(code, `${where}: ${message}`, details, { cause: error });
     report(failure);
     throw failure;
   }
+}
+
+/** Whether nothing is left of what its plugins were told of its device. */
+async function isForgotten({ deviceInfoFile }: PlannedAttachment): Promise<boolean> {
+  if (deviceInfoFile === undefined) return true;
+  return removeFile(deviceInfoFile).then(
+    () => true,
+    () => false,
+  );
 }
 
 /** An attachment failed, and all that its chain had made was undone. */

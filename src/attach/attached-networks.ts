@@ -2,6 +2,7 @@ import { decodeResult } from '../cni/convert.ts';
 import type { Entry } from '../journal/entry.ts';
 import type { NetworkStatus } from '../kubernetes/status.ts';
 import { withDefaultRoutes } from './default-route.ts';
+import { rememberedDeviceInfo } from './device-info.ts';
 import { bySettled } from './difference.ts';
 import { type AttachedNetwork, networkStatus } from './network-status.ts';
 import { plannedList } from './plan.ts';
@@ -30,5 +31,9 @@ export function attachedNetworks(entry: Entry): readonly AttachedNetwork[] {
  */
 export async function sandboxStatus(entry: Entry): Promise<NetworkStatus[]> {
   const links = await podLinks(entry.plan.netns);
-  return attachedNetworks(entry).flatMap((each) => networkStatus(each, links));
+  const statuses = attachedNetworks(entry).map(async (each) => {
+    const planned = entry.plan.attachments.find(({ ifName }) => ifName === each.ifName);
+    return networkStatus({ ...each, deviceInfo: await rememberedDeviceInfo(planned?.deviceInfoFile) }, links);
+  });
+  return (await Promise.all(statuses)).flat();
 }

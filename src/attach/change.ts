@@ -10,6 +10,7 @@ import { isOwnNamespace } from '../linux/namespace.ts';
 import { addedMessage, attachOne, UndoneError } from './attach-one.ts';
 import { attachedNetworks } from './attached-networks.ts';
 import { restoreDefaultRoutes, setDefaultRoutes } from './default-route.ts';
+import { devicesIn, withDevices } from './devices.ts';
 import { bySettled, type Difference, difference, freeName, type Wanted } from './difference.ts';
 import { invalidConfig } from './invalid-config.ts';
 import { planNetwork } from './plan.ts';
@@ -161,7 +162,7 @@ async function detachOne(
 /** @throws {CniError} when it failed. Nothing of it is left, unless the details say so; then the journal keeps it. */
 async function attachWanted(
   { selection, ifName: named }: Wanted,
-  { key, settings, cluster, tell }: ChangeRequest,
+  { key, pod, settings, cluster, tell }: ChangeRequest,
   recording: Recording,
   context: ReleaseContext,
 ): Promise<void> {
@@ -170,7 +171,9 @@ async function attachWanted(
   const { plan } = entry;
   const found = await findSelected(selection, settings, cluster);
   const ifName = await nameFor(named, entry);
-  const ready = planNetwork({ ...found, isDefault: false }, ifName, { runtimeConfig: {} });
+  const asked = { ...found, isDefault: false };
+  const [network = asked] = await withDevices([asked], { pod, cluster, settings }, devicesIn(plan.attachments));
+  const ready = planNetwork(network, ifName, { runtimeConfig: {}, settings, attachment: plan });
   await recording.add({ step: 'planned', attachment: ready.planned });
   const attachment = {
     containerId: plan.containerId,

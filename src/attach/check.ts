@@ -28,13 +28,13 @@ export async function checkSandbox(attachment: Attachment, journal: Journal, run
   }
   const results = expectedResults(entry);
   for (const planned of entry.plan.attachments) {
-    const { runtimeConfig, cniArgs, network, ifName } = planned;
+    const { runtimeConfig, cniArgs, deviceId, network, ifName } = planned;
     const prevResult = results.get(ifName);
     if (prevResult === undefined || entry.detaching.has(ifName)) continue;
     const list = plannedList(planned);
     if (!hasCommand(list.cniVersion, 'CHECK')) continue;
     try {
-      await checkList(list, { ...attachment, ifName }, { runtimeConfig, cniArgs, prevResult }, runner);
+      await checkList(list, { ...attachment, ifName }, { runtimeConfig, cniArgs, deviceId, prevResult }, runner);
     } catch (error) {
       const { code, message, details } = toCniError(error);
       throw new CniError(code, `network ${network}, interface ${ifName}: ${message}`, details, { cause: error });

@@ -1,3 +1,4 @@
+import type { JsonObject } from '../cni/json.ts';
 import type { Result, ResultIP } from '../cni/result.ts';
 import type { NetworkStatus } from '../kubernetes/status.ts';
 import { gatewayOf, isDefaultRoute } from './default-route.ts';
@@ -10,6 +11,8 @@ export interface AttachedNetwork {
   readonly isDefault: boolean;
   /** With the default routes that the pod has in the end: see withDefaultRoutes(). */
   readonly result: Result;
+  /** What is told of its device (device information specification 1.1.0, section 6). */
+  readonly deviceInfo?: JsonObject | undefined;
 }
 
 /**
@@ -22,7 +25,7 @@ export interface AttachedNetwork {
  * @param links The pod's interfaces by name, as the kernel has them.
  */
 export function networkStatus(attached: AttachedNetwork, links: ReadonlyMap<string, PodLink>): NetworkStatus[] {
-  const { result, network, ifName, isDefault } = attached;
+  const { result, network, ifName, isDefault, deviceInfo } = attached;
   const inPod = result.interfaces.flatMap(({ name, sandbox }, index) =>
     sandbox && links.has(name) ? [{ name, index }] : [],
   );
@@ -47,6 +50,7 @@ export function networkStatus(attached: AttachedNetwork, links: ReadonlyMap<stri
       ...(link && { mtu: link.mtu }),
       ...(isDefault && own && { default: true }),
       dns: dns(result),
+      ...(own && deviceInfo && { 'device-info': deviceInfo }),
       ...(own && gateways.length > 0 && { gateway: gateways }),
     };
   });

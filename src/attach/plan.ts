@@ -9,6 +9,8 @@ import type { Cluster } from '../kubernetes/cluster.ts';
 import type { NetworkAttachmentDefinition, Pod } from '../kubernetes/schemas.ts';
 import { requestedCapabilities } from './capabilities.ts';
 import { metaPlugins, type NetworkSource } from './default-network.ts';
+import { deviceInfoFile, devicePluginFile } from './device-info.ts';
+import { type NetworkDevice, withDevices } from './devices.ts';
 import { interfaceNames } from './interface-names.ts';
 import { invalidConfig } from './invalid-config.ts';
 import { readsAnnotation, requireClaimReader } from './ipam-claim.ts';
@@ -27,12 +29,20 @@ export interface PlanRequest {
   readonly settings: Settings;
   readonly cluster: Cluster | undefined;
   readonly pod: Pod | undefined;
+  /** @see DevicesRequest.fromElsewhere */
+  readonly fromElsewhere?: boolean;
 }
 
 /** One attachment of a plan, ready to be run. */
 export interface ReadyAttachment {
   readonly planned: PlannedAttachment;
   readonly list: NetworkConfigList;
+  /** The resource that the network's definition names. */
+  readonly resource?: string | undefined;
+  /** Where its device plugin may tell of its device. */
+  readonly devicePluginFile?: string | undefined;
+  /** What may be why, should it fail. */
+  readonly hint?: string | undefined;
   /** Gateways of the pod's default route, where the pod wants it on this network. */
   readonly defaultRoute?: readonly string[] | undefined;
 }
@@ -50,7 +60,7 @@ export interface ReadyPlan {
  */
 export async function planAttachments(request: PlanRequest): Promise<ReadyPlan> {
   const { attachment, pod } = request;
-  const networks = await podNetworks(request);
+  const networks = await withDevices(await podNetworks(request), request);
   const names = interfacesOf(networks, attachment.ifName);
   const attachments = networks.map((network, index) => planNetwork(network, names[index] ?? '', request));
   const plan: Plan = {
@@ -79,20 +89,31 @@ function interfacesOf(networks: readonly PodNetwork[], defaultInterface: string)
   return invalidConfig(() => interfaceNames(requested, ['lo']));
 }
 
+/** What the plan of one network depends on beside the network. */
+export interface NetworkPlanRequest extends Pick<PlanRequest, 'runtimeConfig'> {
+  readonly settings: Pick<Settings, 'deviceInfoDir'>;
+  readonly attachment: Pick<Attachment, 'containerId'>;
+}
+
 /**
  * Works out one interface of a pod.
  *
  * @throws {CniError} 7 naming the object, the path in it and what was expected.
  */
 export function planNetwork(
-  { found, isDefault, selection }: PodNetwork,
+  { found, isDefault, selection, device }: PodNetwork,
   ifName: string,
-  request: Pick<PlanRequest, 'runtimeConfig'>,
+  { runtimeConfig, settings, attachment: { containerId } }: NetworkPlanRequest,
 ): ReadyAttachment {
   const list = readNetwork(found);
   const isClusterNetwork = isDefault && selection === undefined;
   const network = isClusterNetwork || found.definition === undefined ? list.name : qualifiedName(found.definition);
-  const asked = selection && invalidConfig(() => capabilitiesFor(selection, list), `network ${network}`);
+  const capabilities = capabilitiesOf(list);
+  const asked = selection && invalidConfig(() => capabilitiesFor(selection, list, device), `network ${network}`);
+  const deviceId = device?.id;
+  const { deviceInfoDir } = settings;
+  const isTold = capabilities.has(deviceInfoCapability);
+  const file = isTold || deviceId ? deviceInfoFile(deviceInfoDir, { network, containerId, ifName }) : undefined;
   const planned: PlannedAttachment = {
     network,
     ifName,
@@ -100,16 +121,40 @@ export function planNetwork(
     config: found.config,
     source: found.source,
     defaultName: found.name,
-    runtimeConfig: { ...(isDefault && request.runtimeConfig), ...asked },
+    runtimeConfig: {
+      ...(isDefault && runtimeConfig),
+      ...asked,
+      ...(deviceId && capabilities.has('deviceID') && { deviceID: deviceId }),
+      ...(isTold && { [deviceInfoCapability]: file }),
+    },
     cniArgs: selection?.cniArgs ?? {},
+    ...(deviceId && { deviceId }),
+    ...(file && { deviceInfoFile: file }),
     ...(selection && !isDefault && { selection: { ...selection } }),
   };
-  return { planned, list, defaultRoute: selection?.defaultRoute };
+  return {
+    planned,
+    list,
+    defaultRoute: selection?.defaultRoute,
+    resource: device?.resource,
+    devicePluginFile: device && deviceId && devicePluginFile(deviceInfoDir, device.resource, deviceId),
+    hint:
+      device && !deviceId ? `the pod has no device of resource ${device.resource}, which the network names` : undefined,
+  };
 }
 
-function capabilitiesFor(selection: NetworkSelection, list: NetworkConfigList): JsonObject {
+/** Of the device information specification, section 5.1. */
+const deviceInfoCapability = 'CNIDeviceInfoFile';
+
+/** The device of a resource reaches all plugins in any case: it need not be a capability. */
+function capabilitiesFor(
+  selection: NetworkSelection,
+  list: NetworkConfigList,
+  device: NetworkDevice | undefined,
+): JsonObject {
   requireClaimReader(selection, list);
-  return requestedCapabilities(selection, capabilitiesOf(list), readsAnnotation(list));
+  const asked = device === undefined ? selection : { ...selection, deviceId: undefined };
+  return requestedCapabilities(asked, capabilitiesOf(list), readsAnnotation(list));
 }
 
 const qualifiedName = ({ metadata }: NetworkAttachmentDefinition): string => `${metadata.namespace}/${metadata.name}`;

@@ -2,6 +2,7 @@ import { CniError, ErrorCode } from '../cni/error.ts';
 import type { Cluster } from '../kubernetes/cluster.ts';
 import type { NetworkAttachmentDefinition, Pod } from '../kubernetes/schemas.ts';
 import { findByName, findDefaultNetwork, findFurtherNetworks, type NetworkSource } from './default-network.ts';
+import type { NetworkDevice } from './devices.ts';
 import { invalidConfig } from './invalid-config.ts';
 import { requireAllowed } from './isolation.ts';
 import {
@@ -19,6 +20,8 @@ export interface PodNetwork {
   readonly isDefault: boolean;
   /** What the pod asks of it; undefined for one that it gets without asking. */
   readonly selection?: NetworkSelection;
+  /** What it has of the resource that its definition names. */
+  readonly device?: NetworkDevice;
 }
 
 export interface PodNetworksRequest {

@@ -4,6 +4,7 @@ import { CniError, toCniError } from '../cni/error.ts';
 import type { PluginRunner } from '../cni/plugin.ts';
 import type { Entry, PlannedAttachment } from '../journal/entry.ts';
 import type { Journal, Key } from '../journal/journal.ts';
+import { removeFile } from '../linux/atomic-file.ts';
 import { plannedList } from './plan.ts';
 
 /** One attachment that was made or released, or was not. */
@@ -73,7 +74,7 @@ export async function releaseOne(
   netns: string,
   context: Pick<ReleaseContext, 'runner' | 'path' | 'report'>,
 ): Promise<void> {
-  const { ifName, network, runtimeConfig, cniArgs } = planned;
+  const { ifName, network, runtimeConfig, cniArgs, deviceId, deviceInfoFile } = planned;
   const attachment = { containerId: plan.containerId, netns, ifName, args: parseArgs(plan.args), path: context.path };
   const started = performance.now();
   let plugin = '';
@@ -83,7 +84,8 @@ export async function releaseOne(
     const list = plannedList(planned);
     plugin = list.plugins[0]?.type ?? '';
     const prevResult = results.get(ifName);
-    await deleteList(list, attachment, { runtimeConfig, cniArgs, prevResult }, context.runner);
+    await deleteList(list, attachment, { runtimeConfig, cniArgs, deviceId, prevResult }, context.runner);
+    if (deviceInfoFile !== undefined) await removeFile(deviceInfoFile);
     report();
   } catch (thrown) {
     const { code, message, details } = toCniError(thrown);

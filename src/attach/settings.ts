@@ -3,6 +3,8 @@ import { isJsonObject, type JsonObject } from '../cni/json.ts';
 import { parseWith } from '../cni/schema.ts';
 import { isCniVersion } from '../cni/version.ts';
 
+const absolutePath = z.string('expected a path').startsWith('/', 'expected an absolute path');
+
 /**
  * What the administrator set: the configuration that the runtime sends with each call, overlaid by the daemon's own.
  * The keys are those of Multus.
@@ -39,6 +41,10 @@ export const settingsSchema = z
     cniConfigDir: z.string().default('/etc/cni/net.d'),
     /** Looked through for executed plugins before CNI_PATH. */
     binDir: z.string().default('/opt/cni/bin'),
+    /** Kubelet's --root-dir, where it is asked which devices it gave to a pod. */
+    kubeletDir: absolutePath.default('/var/lib/kubelet'),
+    /** Where device plugins, Plexus and network plugins tell each other about devices. */
+    deviceInfoDir: absolutePath.default('/var/run/k8s.cni.cncf.io/devinfo'),
     multusNamespace: z.string().default('kube-system'),
   })
   .refine(({ clusterNetwork, delegates }) => clusterNetwork || delegates.length > 0, {

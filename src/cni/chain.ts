@@ -14,6 +14,8 @@ export interface ChainOptions {
   readonly runtimeConfig?: JsonObject | undefined;
   /** Merged over `args.cni` of every plugin. */
   readonly cniArgs?: JsonObject | undefined;
+  /** The device that the attachment has, which plugins know as `deviceID` or `pciBusID`. */
+  readonly deviceId?: string | undefined;
 }
 
 export interface AddedOptions extends ChainOptions {
@@ -204,13 +206,14 @@ function declared(plugin: ListedPlugin): readonly string[] {
 export function configFor(
   list: NetworkConfigList,
   plugin: ListedPlugin,
-  { runtimeConfig = {}, cniArgs }: ChainOptions,
+  { runtimeConfig = {}, cniArgs, deviceId }: ChainOptions,
   prevResult?: JsonObject,
 ): PluginConfig {
   const wanted = declared(plugin).filter((capability) => Object.hasOwn(runtimeConfig, capability));
   const granted = Object.fromEntries(wanted.map((capability) => [capability, runtimeConfig[capability]]));
   return {
     ...plugin,
+    ...(deviceId && { deviceID: deviceId, pciBusID: deviceId }),
     ...(cniArgs && { args: withCniArgs(plugin['args'], cniArgs) }),
     ...(wanted.length > 0 && { runtimeConfig: granted }),
     ...(prevResult && { prevResult }),

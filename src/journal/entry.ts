@@ -20,6 +20,10 @@ const plannedAttachment = z.strictObject({
   runtimeConfig: jsonObject,
   /** Merged into `args.cni` of every plugin of the chain. */
   cniArgs: jsonObject,
+  /** The device that it has of its network's resource: `deviceID` and `pciBusID` of every plugin. */
+  deviceId: z.string().optional(),
+  /** The file in which its plugins find or tell what is to be known of its device. */
+  deviceInfoFile: z.string().optional(),
   /** Gateways of the pod's default route, where it wants it on this network; empty for those of the network itself. */
   defaultRoute: z.array(z.string()).readonly().optional(),
   /** The element of the pod's networks annotation that asked for it; absent for what a pod gets without asking there. */

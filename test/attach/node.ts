@@ -1,12 +1,13 @@
-import { mkdtemp, readdir, rm, writeFile } from 'node:fs/promises';
+import { mkdir, mkdtemp, readdir, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { addSandbox } from '../../src/attach/add.ts';
+import { resourceNameAnnotation } from '../../src/attach/devices.ts';
 import { type AttachmentReport, type ReleaseContext, releaseEntry } from '../../src/attach/release.ts';
 import { parseSettings } from '../../src/attach/settings.ts';
 import { parseArgs } from '../../src/cni/args.ts';
 import type { CniError } from '../../src/cni/error.ts';
-import type { JsonObject } from '../../src/cni/json.ts';
+import { isJsonObject, type JsonObject } from '../../src/cni/json.ts';
 import type { Attachment, Plugin } from '../../src/cni/plugin.ts';
 import type { Result } from '../../src/cni/result.ts';
 import { Runner } from '../../src/cni/runner.ts';
@@ -24,6 +25,8 @@ import { type TestNamespace, testNamespace } from '../support/namespace.ts';
 export interface Faults {
   add?: CniError | undefined;
   delete?: CniError | undefined;
+  /** What it tells of its device, in the file that it is given for that. */
+  tell?: string | undefined;
 }
 
 /** Everything of a node that attaching needs, with one pod in it. */
@@ -66,6 +69,10 @@ export interface NodeOptions {
   readonly runtimeConfig?: JsonObject;
   /** spec.config of each NetworkAttachmentDefinition, by its name, or namespace and name where that is not default. */
   readonly definitions?: Readonly<Record<string, JsonObject | string>>;
+  /** The resource that a definition names, by the same name. */
+  readonly resources?: Readonly<Record<string, string>>;
+  /** More of the pod's spec, and its status. */
+  readonly pod?: { readonly spec?: JsonObject | undefined; readonly status?: JsonObject | undefined };
   /** The default network's configuration. */
   readonly defaultNetwork?: JsonObject;
 }
@@ -104,9 +111,14 @@ export async function startNode(options: (ipam: JsonObject) => NodeOptions): Pro
   };
   const objects = Object.entries(definitions).map(([key, config]) => {
     const [name = '', ns] = key.split('/').toReversed();
-    return network(name, typeof config === 'string' ? config : JSON.stringify(config), ns);
+    const { metadata, ...object } = network(name, typeof config === 'string' ? config : JSON.stringify(config), ns);
+    const resource = rest.resources?.[key];
+    const annotations = resource === undefined ? {} : { [resourceNameAnnotation]: resource };
+    return { ...object, metadata: { ...metadata, annotations } };
   });
-  const kubernetes = await playground({ objects: [pod(podName, { namespace, annotations }), ...objects] });
+  const ownPod = pod(podName, { namespace, annotations });
+  const wholePod = { ...ownPod, spec: { ...ownPod.spec, ...rest.pod?.spec }, status: rest.pod?.status ?? {} };
+  const kubernetes = await playground({ objects: [wholePod, ...objects] });
   const { api, cluster } = kubernetes;
   await cluster.ready;
 
@@ -124,7 +136,16 @@ export async function startNode(options: (ipam: JsonObject) => NodeOptions): Pro
     args: parseArgs(`IgnoreUnknown=1;K8S_POD_NAMESPACE=${namespace};K8S_POD_NAME=${podName}`),
     path: [],
   };
-  const settings = parseSettings({ clusterNetwork: defaultFile, confDir: directory, ...rest.settings }, 'the test');
+  const settings = parseSettings(
+    {
+      clusterNetwork: defaultFile,
+      confDir: directory,
+      kubeletDir: join(directory, 'kubelet'),
+      deviceInfoDir: join(directory, 'devinfo'),
+      ...rest.settings,
+    },
+    'the test',
+  );
   const podOfSandbox = await cluster.pod(namespace, podName);
   return {
     directory,
@@ -176,6 +197,11 @@ function faultyPlugin(faults: Faults, configs: JsonObject[]): Plugin {
     versions: cniVersions,
     async add({ config, prevResult }) {
       configs.push(config);
+      const file = isJsonObject(config['runtimeConfig']) ? config['runtimeConfig']['CNIDeviceInfoFile'] : undefined;
+      if (faults.tell !== undefined && typeof file === 'string') {
+        await mkdir(dirname(file), { recursive: true });
+        await writeFile(file, faults.tell);
+      }
       if (faults.add !== undefined) throw faults.add;
       return prevResult ?? { interfaces: [], ips: [], routes: [], dns: {} };
     },

@@ -121,7 +121,7 @@ describe("kubelet's checkpoint, where it does not answer", () => {
     [
       'several containers',
       checkpoint(entry({ '0': ['b'] }), entry({ '1': ['a'] }, { ContainerName: 'x' })),
-      ['b', 'a'],
+      ['a', 'b'],
     ],
     ['no ids', checkpoint(entry(null)), []],
     ['a NUMA node without ids', checkpoint(entry({ '0': null, '1': ['a'] })), ['a']],

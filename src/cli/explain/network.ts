@@ -32,8 +32,8 @@ export async function explainNetwork(
   { planned, list }: ReadyAttachment,
   builtin: ReadonlySet<string>,
 ): Promise<ExplainedNetwork> {
-  const { runtimeConfig, cniArgs } = planned;
-  const configs = list.plugins.map((plugin) => configFor(list, plugin, { runtimeConfig, cniArgs }));
+  const { runtimeConfig, cniArgs, deviceId } = planned;
+  const configs = list.plugins.map((plugin) => configFor(list, plugin, { runtimeConfig, cniArgs, deviceId }));
   const [first] = configs;
   const withIpam = configs.find(({ ipam }) => ipamType(ipam) !== undefined);
   const ipam = ipamType(withIpam?.['ipam']);

@@ -53,6 +53,7 @@ export async function planPod(
       path: [],
     },
     runtimeConfig: {},
+    fromElsewhere: true,
     settings: own,
     cluster,
     pod: { metadata: { ...pod.metadata, annotations } },
