@@ -1,4 +1,5 @@
 import type { NetworkConfigList } from '../cni/config.ts';
+import { CniError, ErrorCode } from '../cni/error.ts';
 import type { NetworkSelection } from './selection.ts';
 
 /** The CNI plugin of OVN-Kubernetes, which declares no capability: it has addresses, MAC and claim from the pod's annotation. */
@@ -14,13 +15,16 @@ export function readsAnnotation({ plugins }: NetworkConfigList): boolean {
  * one: a plugin that keeps addresses by claims reads the pod's annotation, and its configuration says so by
  * `allowPersistentIPs`.
  *
- * @throws {Error} when no plugin of the network does.
+ * @throws {CniError} 7 when no plugin of the network does.
  */
 export function requireClaimReader({ ipamClaim }: NetworkSelection, list: NetworkConfigList): void {
   if (ipamClaim === undefined || readsAnnotation(list)) return;
   if (list.plugins.some(({ allowPersistentIPs }) => allowPersistentIPs === true)) return;
-  throw new Error(
-    `the pod asks for "ipam-claim-reference", but no plugin of the network's configuration keeps addresses by claims ` +
-      `("type": "${ovnKubernetes}" or "allowPersistentIPs": true); remove the request, or name such a network`,
+  const types = list.plugins.map(({ type }) => type).join(', ');
+  throw new CniError(
+    ErrorCode.InvalidNetworkConfig,
+    `the pod asks for "ipam-claim-reference", but no plugin of the network (${types}) keeps addresses by claims`,
+    `name a network whose plugin does ("type": "${ovnKubernetes}", or "allowPersistentIPs": true), or remove ` +
+      '"ipam-claim-reference" from the annotation',
   );
 }

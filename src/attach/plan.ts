@@ -13,7 +13,7 @@ import { deviceInfoFile, devicePluginFile } from './device-info.ts';
 import { type NetworkDevice, withDevices } from './devices.ts';
 import { interfaceNames } from './interface-names.ts';
 import { invalidConfig } from './invalid-config.ts';
-import { readsAnnotation, requireClaimReader } from './ipam-claim.ts';
+import { requireClaimReader } from './ipam-claim.ts';
 import { type PodNetwork, podNetworks } from './pod-networks.ts';
 import type { NetworkSelection } from './selection.ts';
 import type { Settings } from './settings.ts';
@@ -43,8 +43,6 @@ export interface ReadyAttachment {
   readonly devicePluginFile?: string | undefined;
   /** What may be why, should it fail. */
   readonly hint?: string | undefined;
-  /** Gateways of the pod's default route, where the pod wants it on this network. */
-  readonly defaultRoute?: readonly string[] | undefined;
 }
 
 export interface ReadyPlan {
@@ -130,12 +128,12 @@ export function planNetwork(
     cniArgs: selection?.cniArgs ?? {},
     ...(deviceId && { deviceId }),
     ...(file && { deviceInfoFile: file }),
+    ...(selection?.defaultRoute && { defaultRoute: selection.defaultRoute }),
     ...(selection && !isDefault && { selection: { ...selection } }),
   };
   return {
     planned,
     list,
-    defaultRoute: selection?.defaultRoute,
     resource: device?.resource,
     devicePluginFile: device && deviceId && devicePluginFile(deviceInfoDir, device.resource, deviceId),
     hint:
@@ -154,7 +152,7 @@ function capabilitiesFor(
 ): JsonObject {
   requireClaimReader(selection, list);
   const asked = device === undefined ? selection : { ...selection, deviceId: undefined };
-  return requestedCapabilities(asked, capabilitiesOf(list), readsAnnotation(list));
+  return requestedCapabilities(asked, list);
 }
 
 const qualifiedName = ({ metadata }: NetworkAttachmentDefinition): string => `${metadata.namespace}/${metadata.name}`;

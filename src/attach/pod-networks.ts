@@ -37,9 +37,7 @@ export interface PodNetworksRequest {
  * @throws {CniError} 7 naming the annotation or the object, the path in it and what was expected.
  */
 export async function podNetworks({ settings, cluster, pod }: PodNetworksRequest): Promise<PodNetwork[]> {
-  const asked = pod && askedDefault(pod, settings);
-  const selections = pod === undefined ? [] : selectedNetworks(pod, settings);
-  requireOneDefaultRoute(asked === undefined ? selections : [asked, ...selections]);
+  const { asked, selections } = pod === undefined ? { selections: [] } : requestedNetworks(pod, settings);
   const [first, further, selected] = await Promise.all([
     asked ? findSelected(asked, settings, cluster) : findDefaultNetwork(settings, cluster).then((found) => ({ found })),
     findFurtherNetworks(pod?.metadata.namespace, settings, cluster),
@@ -52,6 +50,26 @@ export async function podNetworks({ settings, cluster, pod }: PodNetworksRequest
   ];
 }
 
+/** What a pod asks for, not looked for yet. */
+interface Requested {
+  /** The network in the place of the default network. */
+  readonly asked?: NetworkSelection | undefined;
+  /** The elements of its networks annotation. */
+  readonly selections: readonly NetworkSelection[];
+}
+
+/**
+ * Reads what a pod asks for.
+ *
+ * @throws {CniError} 7 naming the annotation, the path in it and what was expected, or what is not allowed.
+ */
+export function requestedNetworks(pod: Pod, settings: Settings): Requested {
+  const asked = askedDefault(pod, settings);
+  const selections = selectedNetworks(pod, settings);
+  requireOneDefaultRoute(asked === undefined ? selections : [asked, ...selections]);
+  return { asked, selections };
+}
+
 /** The network that the pod asks for in the place of the default network. */
 function askedDefault(pod: Pod, settings: Settings): NetworkSelection | undefined {
   const annotation = pod.metadata.annotations[defaultNetworkAnnotation];
@@ -61,12 +79,7 @@ function askedDefault(pod: Pod, settings: Settings): NetworkSelection | undefine
   return selection;
 }
 
-/**
- * What a pod asks for in its networks annotation, without looking for it.
- *
- * @throws {CniError} 7 naming the annotation, the path in it and what was expected, or what is not allowed.
- */
-export function selectedNetworks(pod: Pod, settings: Settings): NetworkSelection[] {
+function selectedNetworks(pod: Pod, settings: Settings): NetworkSelection[] {
   const annotation = pod.metadata.annotations[networksAnnotation];
   if (annotation === undefined) return [];
   const selections = invalidConfig(() => parseNetworks(annotation, pod.metadata.namespace));
@@ -74,19 +87,28 @@ export function selectedNetworks(pod: Pod, settings: Settings): NetworkSelection
   return selections;
 }
 
-/** @throws {CniError} when two networks ask for the default route of one family. */
-export function requireOneDefaultRoute(selections: readonly NetworkSelection[]): void {
-  for (const path of ['IPv4', 'IPv6'] as const) {
-    const claimants = selections.filter(({ defaultRoute }) =>
-      defaultRoute?.some((gw) => gw.includes(':') === (path === 'IPv6')),
+/**
+ * The specification gives the key to one element alone (v1.3, section 4.1.2.1.9); as in Multus, two may have it where one
+ * names a gateway for IPv4 and the other for IPv6.
+ *
+ * @throws {CniError} 7 when two networks ask for the default route of one family.
+ */
+function requireOneDefaultRoute(selections: readonly NetworkSelection[]): void {
+  for (const family of ['IPv4', 'IPv6'] as const) {
+    const claimants = selections.filter(({ defaultRoute }) => defaultRoute && claims(defaultRoute, family));
+    if (claimants.length < 2) continue;
+    const names = claimants.map(({ namespace, name }) => `${namespace}/${name}`).join(' and ');
+    throw new CniError(
+      ErrorCode.InvalidNetworkConfig,
+      `annotation ${networksAnnotation}: the default route for ${family} is asked for by ${names}, and one may have it`,
+      'leave "default-route" to one of them; an empty list asks for IPv4 and IPv6',
     );
-    if (claimants.length > 1) {
-      throw new CniError(
-        ErrorCode.InvalidNetworkConfig,
-        `annotation ${networksAnnotation}: ${claimants.map(({ name }) => name).join(' and ')} both ask for the ${path} default route; one may have it`,
-      );
-    }
   }
+}
+
+/** A list that names no gateway may come to have one of either family. */
+function claims(gateways: readonly string[], family: 'IPv4' | 'IPv6'): boolean {
+  return gateways.length === 0 || gateways.some((gateway) => gateway.includes(':') === (family === 'IPv6'));
 }
 
 /**

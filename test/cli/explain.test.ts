@@ -146,7 +146,7 @@ describe('plexus explain', { timeout }, () => {
       /^net2: cannot find a network-attachment-definition \(nothere\) in namespace \(default\): the namespace has blue, broken, self, wrong$/,
       /^net3: network "wrong": mode: expected bridge, private, vepa or passthru, found "brigde"$/,
       /^net3: .*ipam\.subnet: .*10\.1\.0\.0\/33/,
-      /^net4: network default\/wrong: the pod asks for "mac", but no plugin .*; the pod asks for "deviceID", but no plugin /,
+      /^net4: network default\/wrong: the pod asks for "mac" and "device-id", but no plugin of the network \(macvlan\) declares /,
       /^net4: network "wrong": mode: /,
       /^net4: .*ipam\.subnet: /,
       /^data0: .*default\/broken, spec\.config: line 1, column 9: expected a value/,
@@ -161,7 +161,7 @@ describe('plexus explain', { timeout }, () => {
     [
       'each item of the comma form',
       'A, blue, b@c@d',
-      /^annotation .*: item 1, "A": name: expected the name of .*; item 3, "b@c@d": expected \[namespace\/\]name\[@interface\]$/,
+      /^annotation .*: item 1, "A": name: expected the name of .*; item 3, "b@c@d": expected \[namespace\/\]name\[@interface\] \(correct the annotation /,
     ],
     [
       'each element of the JSON form',
@@ -169,7 +169,7 @@ describe('plexus explain', { timeout }, () => {
         { name: 'blue', mac: 'x' },
         { name: 'blue', ips: ['y'] },
       ],
-      /^annotation .*: \[0\]\.mac: expected a MAC address.*; \[1\]\.ips\[0\]: expected an IP address$/,
+      /^annotation .*: \[0\]\.mac: expected the MAC address.*; \[1\]\.ips\[0\]: expected an IP address /,
     ],
     [
       'two that want one default route',
@@ -177,7 +177,7 @@ describe('plexus explain', { timeout }, () => {
         { name: 'blue', 'default-route': ['10.1.0.1'] },
         { name: 'blue', 'default-route': ['10.1.0.2'] },
       ],
-      /^annotation .*: blue and blue both ask for the IPv4 default route; one may have it$/,
+      /^annotation .*: the default route for IPv4 is asked for by default\/blue and default\/blue, and one may have it /,
     ],
   ];
   for (const [name, annotation, problem] of annotations) {

@@ -119,9 +119,14 @@ async function attempt(request: PlanRequest): Promise<Attempt> {
   try {
     return { attachments: (await planAttachments(request)).attachments, problem: undefined };
   } catch (error) {
-    const { message, details } = toCniError(error);
-    return { attachments: [], problem: details === '' ? message : `${message} (${details})` };
+    return { attachments: [], problem: problemOf(error) };
   }
+}
+
+/** What the pod's event says of it. */
+function problemOf(error: unknown): string {
+  const { message, details } = toCniError(error);
+  return details === '' ? message : `${message} (${details})`;
 }
 
 function readSelections(
@@ -131,7 +136,7 @@ function readSelections(
   try {
     return { selections: parseNetworks(annotation, namespace), problem: undefined };
   } catch (error) {
-    return { selections: [], problem: toCniError(error).message };
+    return { selections: [], problem: problemOf(error) };
   }
 }
 
