@@ -25,16 +25,19 @@ async function run(wanted: string | undefined, { output, ...options }: Options):
   if (process.getuid?.() !== 0) throw new Error('plexus status looks into the namespaces of pods: run it as root');
   const { readDaemonConfig } = await import('../daemon/config.ts');
   const { readSandboxes } = await import('./sandboxes.ts');
+  const { readSpool } = await import('./spooled.ts');
   const { settledStatus } = await import('./status/settled.ts');
   const { isAsItShouldBe, renderStatus, statusDocument } = await import('./status/report.ts');
   const { print } = await import('./output.ts');
 
   const config = await readDaemonConfig(options.config, overridesOf(options));
-  const report = await settledStatus(
+  const settled = await settledStatus(
     () => readSandboxes(config, wanted),
     () => sleep(momentMs),
   );
-  if (wanted !== undefined && report.attachments.length === 0 && report.unreadable.length === 0) {
+  const report = { ...settled, spool: await readSpool(config, wanted) };
+  const { attachments, unreadable, spool } = report;
+  if (wanted !== undefined && [...attachments, ...unreadable, ...spool.waiting].length === 0) {
     throw new Error(`nothing is attached on this node for ${wanted}, by the journal in ${config.stateDir}`);
   }
   print(output, 'AttachmentList', statusDocument(report), () => renderStatus(report, output));

@@ -34,7 +34,8 @@ async function soundNode(): Promise<Node> {
   const write = (name: string, content: JsonObject | string): Promise<void> =>
     writeFile(at(name), typeof content === 'string' ? content : JSON.stringify(content));
   for (const name of ['net.d', 'bin']) await mkdir(at(name));
-  await write('net.d/00-plexus.conf', { cniVersion: '1.0.0', name: 'plexus', type: 'plexus', clusterNetwork: 'main' });
+  const own = { cniVersion: '1.0.0', name: 'plexus', type: 'plexus', clusterNetwork: 'main' };
+  await write('net.d/00-plexus.conf', { ...own, spoolDir: at('state/spool') });
   await write('net.d/10-main.conflist', { cniVersion: '1.0.0', name: 'main', plugins: [{ type: 'external' }] });
   for (const name of ['bin/plexus', 'bin/external']) {
     await write(name, '#!/bin/sh\n');
@@ -98,6 +99,7 @@ describe('plexus doctor', { timeout }, () => {
       `ok     directory        ${node.directory}/run`,
       `ok     directory        ${node.directory}/state`,
       stdout.split('\n')[7],
+      `ok     spool            nothing waits in ${node.directory}/state/spool`,
       `ok     daemon           it is ready, ${node.directory}/run/plexus.sock`,
       '',
       'Nothing is lacking.',
@@ -105,6 +107,25 @@ describe('plexus doctor', { timeout }, () => {
     ]);
     assert.match(stdout.split('\n')[7] ?? '', /^ok {5}directory +\/var\/lib\/cni\/networks/);
     assert.deepEqual(await readdir(node.directory, { recursive: true }), before);
+  });
+
+  test('tells what waits for the daemon, and where the shim leaves it in vain', async () => {
+    await using node = await soundNode();
+    const spool = join(node.directory, 'state/spool');
+    await mkdir(spool, { recursive: true });
+    await writeFile(join(spool, 'plexus:c1:eth0:0123456789abcdef'), '');
+    await writeFile(join(spool, 'plexus:c2:eth0:0123456789abcdef.corrupt'), '');
+    const own = { cniVersion: '1.0.0', name: 'plexus', type: 'plexus', clusterNetwork: 'main' };
+    await node.write('net.d/00-plexus.conf', own);
+    const found = lacks(await node.doctor('--no-cluster')).filter((line) => line.startsWith('spool'));
+    const [place = '', waiting = '', aside = '', ...more] = found.map((line) => line.replace(/^spool +/, ''));
+    assert.equal(
+      place,
+      `the runtime's configuration has the shim leave requests in /var/lib/plexus/spool, and the daemon looks in ${spool}. To do: write "spoolDir": "${spool}" there`,
+    );
+    assert.match(waiting, /^1 requests wait in \S+, the oldest since \S+Z\. To do: start the daemon; /);
+    assert.match(aside, /^1 requests make no sense: \S+\.corrupt\. To do: release what they stand for, /);
+    assert.deepEqual(more, []);
   });
 
   test('tells what networks of manifests need: kinds, masters, plugins', async () => {

@@ -1,10 +1,11 @@
 import assert from 'node:assert/strict';
-import { readdir, readFile, unlink, writeFile } from 'node:fs/promises';
+import { mkdir, readdir, readFile, rename, unlink, utimes, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, test } from 'node:test';
 import { parse } from 'yaml';
 import { z } from 'zod';
 import { podLinks } from '../../src/attach/pod-links.ts';
+import { encodeRequest } from '../../src/daemon/client.ts';
 import { links } from '../../src/linux/link.ts';
 import { Rtnetlink } from '../../src/linux/rtnetlink.ts';
 import { type Node, startNode } from '../attach/node.ts';
@@ -104,7 +105,7 @@ describe('plexus status', { timeout }, () => {
     });
     assert.deepEqual(
       { ...json, items: [] },
-      { apiVersion: 'plexus/v1', kind: 'AttachmentList', items: [], unreadable: [] },
+      { apiVersion: 'plexus/v1', kind: 'AttachmentList', items: [], unreadable: [], spooled: [], setAside: [] },
     );
     assert.deepEqual(parse((await status(node, '-o', 'yaml')).stdout), json);
   });
@@ -209,5 +210,45 @@ describe('plexus status', { timeout }, () => {
     await node.remove();
     const nothing = await status(node);
     assert.deepEqual([nothing.status, nothing.stdout], [0, 'Nothing is attached.\n']);
+  });
+
+  test('lists what waits for the daemon, and what it set aside', async () => {
+    await using node = await attachedNode();
+    const spool = join(node.directory, 'spool');
+    await mkdir(spool);
+    const env = {
+      CNI_COMMAND: 'DEL',
+      CNI_CONTAINERID: 'sandbox-1',
+      CNI_IFNAME: 'eth0',
+      CNI_ARGS: 'K8S_POD_NAMESPACE=default;K8S_POD_NAME=app',
+    };
+    const file = join(spool, 'plexus:sandbox-1:eth0:0123456789abcdef');
+    await writeFile(file, encodeRequest({ name: 'plexus', env, stdin: '{}' }));
+    await utimes(file, 1_000_000_000, 1_000_000_000);
+    await writeFile(join(spool, 'plexus:other:eth0:0123456789abcdef'), 'no frame');
+    const line = 'WAITS    default/app eth0: DEL of plexus, for a daemon to carry out since 2001-09-09T01:46:40.000Z';
+    const one = await status(node, 'default/app');
+    assert.equal(one.status, 0, one.stdout + one.stderr);
+    assert.deepEqual(one.stdout.split('\n').slice(3), ['', line, '']);
+    const all = await status(node);
+    assert.match(all.stdout, /^WAITS {4}other eth0: DEL of plexus, /m);
+    const document = JSON.parse((await status(node, 'sandbox-1', '-o', 'json')).stdout);
+    assert.deepEqual(document.spooled, [
+      {
+        command: 'DEL',
+        plugin: 'plexus',
+        pod: 'default/app',
+        containerId: 'sandbox-1',
+        interface: 'eth0',
+        since: '2001-09-09T01:46:40.000Z',
+      },
+    ]);
+    assert.deepEqual(document.setAside, []);
+
+    const aside = join(spool, 'plexus:other:eth0:0123456789abcdef.corrupt');
+    await rename(join(spool, 'plexus:other:eth0:0123456789abcdef'), aside);
+    const wrong = await status(node);
+    assert.equal(wrong.status, 1);
+    assert.deepEqual(remarks(wrong.stdout), [`${aside}: the daemon could make no sense of it; its log says why`]);
   });
 });

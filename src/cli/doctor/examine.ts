@@ -13,6 +13,7 @@ import { definitionsIn, definitionsOf, readDefinitions } from './networks.ts';
 import { checkDaemon, checkDirectories } from './node.ts';
 import { checkInterfaces, checkKinds, checkPlugins, pluginUse } from './plugins.ts';
 import { checkDefaultNetwork, checkRuntime } from './runtime.ts';
+import { checkSpool } from './spool.ts';
 
 /** Milliseconds in which the API server must have listed pods and networks. */
 const listMs = 10_000;
@@ -63,6 +64,7 @@ export async function examine(config: DaemonConfig, files: readonly string[] | u
     ...(await checkInterfaces(networks)),
     ...(await checkMasquerade(networks, builtin)),
     ...(await checkDirectories(config)),
+    ...(await checkSpool(config, runtime.config)),
     await checkDaemon(config.socket, runtime.config),
   );
   return findings;

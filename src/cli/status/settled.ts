@@ -13,7 +13,7 @@ import type { StatusReport } from './report.ts';
 export async function settledStatus(
   read: () => Promise<Sandboxes>,
   moment: () => Promise<unknown>,
-): Promise<StatusReport> {
+): Promise<Omit<StatusReport, 'spool'>> {
   const { entries, unreadable } = await read();
   const attachments = await compareSandboxes(entries);
   const differing = new Set(

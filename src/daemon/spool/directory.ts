@@ -29,6 +29,8 @@ export interface Contents {
 export interface Content {
   readonly bytes: Buffer;
   readonly inode: number;
+  /** When it was left. */
+  readonly since: Date;
 }
 
 /** Milliseconds after which nobody goes on writing a file that was begun. */
@@ -84,8 +86,8 @@ export class SpoolDirectory {
       ignoreMissing,
     );
     if (opened === undefined) return undefined;
-    const { ino } = await opened.stat();
-    return { bytes: await opened.readFile(), inode: ino };
+    const { ino: inode, mtime: since } = await opened.stat();
+    return { bytes: await opened.readFile(), inode, since };
   }
 
   /**
@@ -107,11 +109,6 @@ export class SpoolDirectory {
     await rename(join(this.path, file), path);
     await syncDirectory(this.path);
     return path;
-  }
-
-  /** When a request was left. */
-  async since({ file }: Waiting): Promise<Date | undefined> {
-    return (await stat(join(this.path, file)).catch(ignoreMissing))?.mtime;
   }
 }
 

@@ -34,3 +34,12 @@ export function podNamed({ env }: Request): string | undefined {
   const name = /(?:^|;)K8S_POD_NAME=([^;]+)/.exec(args)?.[1];
   return namespace && name ? `${namespace}/${name}` : undefined;
 }
+
+/** The same, of what was read of a file; undefined also where that makes no sense. */
+export function podIn(bytes: Uint8Array, waiting: Waiting): string | undefined {
+  try {
+    return podNamed(decodeRequest(bytes, waiting));
+  } catch {
+    return undefined;
+  }
+}
