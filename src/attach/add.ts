@@ -1,14 +1,17 @@
 import { CniError, ErrorCode, toCniError } from '../cni/error.ts';
 import type { Result } from '../cni/result.ts';
-import type { PlannedAttachment } from '../journal/entry.ts';
-import type { Cluster } from '../kubernetes/cluster.ts';
-import type { Pod } from '../kubernetes/schemas.ts';
+import type { Plan, PlannedAttachment } from '../journal/entry.ts';
+import type { Recording } from '../journal/journal.ts';
+import type { NetworkStatus } from '../kubernetes/status.ts';
 import { addedMessage, attachOne, UndoneError } from './attach-one.ts';
 import { setDefaultRoutes, withDefaultRoutes } from './default-route.ts';
 import { type AttachedNetwork, networkStatus } from './network-status.ts';
-import { type PlanRequest, planAttachments } from './plan.ts';
+import { type PlanRequest, planAttachments, type ReadyPlan } from './plan.ts';
 import { podLinks } from './pod-links.ts';
 import { type ReleaseContext, releaseEntry } from './release.ts';
+
+/** An attachment that was made. */
+type Made = PlannedAttachment & AttachedNetwork;
 
 /**
  * Attaches a sandbox to its default network and to those that its pod asks for: all of them, or none.
@@ -18,56 +21,78 @@ import { type ReleaseContext, releaseEntry } from './release.ts';
  *   the others then; where one could not be undone, the details say so, and the journal keeps it for DEL.
  */
 export async function addSandbox(request: PlanRequest, context: ReleaseContext): Promise<Result> {
-  const { attachment, cluster, pod } = request;
-  await releaseEarlier(request, context);
   const ready = await planAttachments(request).catch((error: unknown) => rejected(error, request));
-  await using recording = await context.journal.begin(ready.plan);
-  const done: (PlannedAttachment & AttachedNetwork)[] = [];
-  /** Attachments that hold nothing. */
-  const unmade = new Set(ready.plan.attachments.map(({ ifName }) => ifName));
-  try {
-    for (const each of ready.attachments) {
-      unmade.delete(each.planned.ifName);
-      const { result, raw, deviceInfo } = await attachOne(each, attachment, context);
-      await recording.add({ step: 'added', ifName: each.planned.ifName, result: raw });
-      done.push({ ...each.planned, result, deviceInfo });
-      if (pod) cluster?.event(pod, { type: 'Normal', reason: 'AddedInterface', message: addedMessage(each, result) });
-    }
-    await setDefaultRoutes(attachment.netns, done, (ifName, taken) =>
-      recording.add({ step: 'default-route', ifName, taken }),
-    );
-    await recording.add({ step: 'complete' });
-    // Last of all: what fails after it would leave a pod that tells of networks it does not have.
-    if (cluster && pod) await publishStatus(cluster, pod, attachment.netns, withDefaultRoutes(done));
-  } catch (error) {
-    if (error instanceof UndoneError) unmade.add(error.ifName);
-    await undo(unmade, request, context, error);
-  }
+  const done: Made[] = [];
+  await attachAll(ready, done, request, context);
+  // Only now: the runtime has its answer before anything is written of it.
+  tellAdded(done, request);
   const [first] = done;
   if (first === undefined) throw new CniError(ErrorCode.Internal, 'a plan without a default network');
   return first.result;
 }
 
 /**
- * A runtime that repeats an ADD has given up on the earlier one, or never heard its answer. What that one made is
- * released first: it may have been made for another plan.
+ * Makes all attachments of a plan, or none, and tells the pod's status of them.
+ *
+ * @param done What was made is added to it.
  */
-async function releaseEarlier({ attachment }: PlanRequest, context: ReleaseContext): Promise<void> {
-  const earlier = await context.journal.read(attachment);
-  if (earlier !== undefined) await releaseEntry(attachment, earlier, attachment.netns, context);
+async function attachAll(ready: ReadyPlan, done: Made[], request: PlanRequest, context: ReleaseContext): Promise<void> {
+  const { attachment, cluster, pod } = request;
+  await using recording = await begin(ready.plan, request, context);
+  /** Attachments that hold nothing. */
+  const unmade = new Set(ready.plan.attachments.map(({ ifName }) => ifName));
+  try {
+    for (const each of ready.attachments) {
+      unmade.delete(each.planned.ifName);
+      const { result, raw, deviceInfo } = await attachOne(each, attachment, context);
+      await recording.note({ step: 'added', ifName: each.planned.ifName, result: raw });
+      done.push({ ...each.planned, result, deviceInfo });
+    }
+    await setDefaultRoutes(attachment.netns, done, (ifName, taken) =>
+      recording.add({ step: 'default-route', ifName, taken }),
+    );
+    await recording.note({ step: 'complete' });
+    const [statuses] = await Promise.all([pod && statusesOf(attachment.netns, done), recording.sync()]);
+    // Last of all: what fails after it would leave a pod that tells of networks it does not have.
+    if (pod && statuses) await cluster?.setNetworkStatus(pod, statuses);
+  } catch (error) {
+    tellAdded(done, request);
+    if (error instanceof UndoneError) unmade.add(error.ifName);
+    await undo(unmade, request, context, error);
+  }
 }
 
-async function publishStatus(
-  cluster: Cluster,
-  pod: Pod,
-  netns: string,
-  attached: readonly AttachedNetwork[],
-): Promise<void> {
+/** Events, in the order of the attachments. */
+function tellAdded(done: readonly Made[], { cluster, pod }: PlanRequest): void {
+  if (pod === undefined) return;
+  for (const planned of done) {
+    const message = addedMessage({ planned }, planned.result);
+    cluster?.event(pod, { type: 'Normal', reason: 'AddedInterface', message });
+  }
+}
+
+/**
+ * Begins the journal's entry. A runtime that repeats an ADD has given up on the earlier one, or never heard its answer: what
+ * that one made is released first, as it may have been made for another plan.
+ */
+async function begin(
+  plan: Plan,
+  { attachment }: PlanRequest,
+  { journal, ...rest }: ReleaseContext,
+): Promise<Recording> {
+  try {
+    return await journal.begin(plan);
+  } catch (error) {
+    if (!(error instanceof Error && 'code' in error && error.code === 'EEXIST')) throw error;
+  }
+  const earlier = await journal.read(attachment);
+  if (earlier !== undefined) await releaseEntry(attachment, earlier, attachment.netns, { journal, ...rest });
+  return journal.begin(plan);
+}
+
+async function statusesOf(netns: string, attached: readonly Made[]): Promise<NetworkStatus[]> {
   const links = await podLinks(netns);
-  await cluster.setNetworkStatus(
-    pod,
-    attached.flatMap((each) => networkStatus(each, links)),
-  );
+  return withDefaultRoutes(attached).flatMap((each) => networkStatus(each, links));
 }
 
 /** Tells the pod why it gets nothing, and the runtime which pod it is about. */

@@ -77,6 +77,6 @@ export class UndoneError extends CniError {
 }
 
 /** The words that `kubectl describe pod` shows, as Multus has them. */
-export function addedMessage({ planned }: ReadyAttachment, result: Result): string {
+export function addedMessage({ planned }: Pick<ReadyAttachment, 'planned'>, result: Result): string {
   return `Add ${planned.ifName} [${result.ips.map(({ address }) => address).join(' ')}] from ${planned.network}`;
 }

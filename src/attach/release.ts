@@ -49,7 +49,7 @@ export async function releaseEntry(
     try {
       await releaseOne(planned, entry, netns, context);
       // What a full disk has no room for is released once more, if need be; that must not keep a node from emptying it.
-      await recording.add({ step: 'deleted', ifName: planned.ifName }).catch(() => {});
+      await recording.note({ step: 'deleted', ifName: planned.ifName }).catch(() => {});
     } catch (error) {
       failures.push(toCniError(error));
     }
