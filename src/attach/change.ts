@@ -80,10 +80,11 @@ export async function changeSandbox(request: ChangeRequest, context: ReleaseCont
       if (entry.results.has(planned.ifName)) tell(removed(planned, entry));
     });
   }
+  const named = attach.flatMap(({ ifName }) => ifName ?? []);
   for (const each of attach) {
     const { namespace, name } = each.selection;
     await attempt(`${namespace}/${name}`, 'FailedAddingInterface', () =>
-      attachWanted(each, request, recording, context),
+      attachWanted(each, named, request, recording, context),
     );
   }
   return { changed: true, failed };
@@ -159,9 +160,13 @@ async function detachOne(
   await recording.add({ step: 'detached', ifName, ...(held && { held }) });
 }
 
-/** @throws {CniError} when it failed. Nothing of it is left, unless the details say so; then the journal keeps it. */
+/**
+ * @param reserved Names that other elements ask for.
+ * @throws {CniError} when it failed. Nothing of it is left, unless the details say so; then the journal keeps it.
+ */
 async function attachWanted(
   { selection, ifName: named }: Wanted,
+  reserved: readonly string[],
   { key, pod, settings, cluster, tell }: ChangeRequest,
   recording: Recording,
   context: ReleaseContext,
@@ -170,7 +175,7 @@ async function attachWanted(
   if (entry === undefined) return;
   const { plan } = entry;
   const found = await findSelected(selection, settings, cluster);
-  const ifName = await nameFor(named, entry);
+  const ifName = await nameFor(named, reserved, entry);
   const asked = { ...found, isDefault: false };
   const [network = asked] = await withDevices([asked], { pod, cluster, settings }, devicesIn(plan.attachments));
   const ready = planNetwork(network, ifName, { runtimeConfig: {}, settings, attachment: plan });
@@ -195,10 +200,10 @@ async function attachWanted(
 }
 
 /** @throws {CniError} 7 when the name is taken: a plugin that fails for it would be asked to remove what has it. */
-async function nameFor(named: string | undefined, { plan, held }: Entry): Promise<string> {
+async function nameFor(named: string | undefined, reserved: readonly string[], { plan, held }: Entry): Promise<string> {
   const own = plan.attachments.map(({ ifName }) => ifName);
   const links = await podLinks(plan.netns);
-  if (named === undefined) return freeName(new Set([...own, ...held.keys(), ...links.keys()]));
+  if (named === undefined) return freeName(new Set([...own, ...reserved, ...held.keys(), ...links.keys()]));
   if (!own.includes(named) && !links.has(named)) return named;
   const whose = own.includes(named) ? 'what had it before is still being detached' : 'the pod has one of that name';
   throw new CniError(

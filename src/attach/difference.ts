@@ -93,9 +93,10 @@ function meanings(
   };
   const named = wanted.filter((selection) => selection.interface !== undefined);
   const unnamed = wanted.filter((selection) => selection.interface === undefined);
+  const names = new Set(named.map((selection) => selection.interface));
   for (const selection of named) match(selection, ({ ifName }) => ifName === selection.interface);
-  for (const selection of unnamed) match(selection, (planned) => isSame(selection, planned));
-  for (const selection of unnamed) match(selection, () => true);
+  for (const selection of unnamed) match(selection, (each) => !names.has(each.ifName) && isSame(selection, each));
+  for (const selection of unnamed) match(selection, (each) => !names.has(each.ifName));
   return meant;
 }
 

@@ -31,12 +31,15 @@ export interface Faults {
   delete?: CniError | undefined;
   /** What ADD waits for. */
   hold?: Promise<void> | undefined;
+  /** Told that ADD has begun. */
+  began?: (() => void) | undefined;
 }
 
 /** A sandbox as a runtime has it, and its pod. */
 export interface Sandbox {
   readonly name: string;
   readonly namespace: TestNamespace;
+  readonly uid: string;
 }
 
 /** A daemon with a cluster, and what plays the runtime and the user. */
@@ -51,8 +54,10 @@ export interface LiveNode extends AsyncDisposable {
   /** Lets time pass for all that waits. */
   passTime(): void;
   /** Makes a pod, and attaches it as a runtime does. */
-  addPod(networks?: string, name?: string): Promise<Sandbox>;
-  call(command: string, sandbox: Sandbox, netns?: string): Promise<Answer>;
+  addPod(networks?: string, name?: string, config?: JsonObject): Promise<Sandbox>;
+  /** Makes a pod that no runtime calls for. */
+  createPod(name: string, networks?: string, spec?: JsonObject): void;
+  call(command: string, sandbox: Sandbox, config?: JsonObject): Promise<Answer>;
   /** Says what a pod asks for; undefined removes the annotation. */
   annotate(networks: string | undefined, name?: string): void;
   define(name: string, config: JsonObject): void;
@@ -134,20 +139,22 @@ export async function startLiveNode({
   const start = (): Promise<Daemon> =>
     startDaemon(daemonConfig, { log, plugins, live: { schedule: clock.schedule }, ...options });
   let daemon = await start();
-  let count = 0;
   const sandboxes: Sandbox[] = [];
 
-  const call = (command: string, { name, namespace }: Sandbox, netns = namespace.path): Promise<Answer> => {
-    const { uid } = api.store.find(pods, 'default', name)?.metadata ?? { uid: 'gone' };
+  const createPod = (name: string, networks?: string, spec: JsonObject = {}): void => {
+    const made = pod(name, { annotations: networks === undefined ? {} : { [networksAnnotation]: networks } });
+    api.store.create({ ...made, spec: { ...made.spec, ...spec } });
+  };
+  const call = (command: string, { name, namespace, uid }: Sandbox, more: JsonObject = {}): Promise<Answer> => {
     const env = {
       CNI_COMMAND: command,
       CNI_CONTAINERID: `sandbox-${name}`,
-      CNI_NETNS: netns,
+      CNI_NETNS: namespace.path,
       CNI_IFNAME: 'eth0',
       CNI_PATH: at('bin'),
       CNI_ARGS: `IgnoreUnknown=1;K8S_POD_NAMESPACE=default;K8S_POD_NAME=${name};K8S_POD_UID=${uid}`,
     };
-    const stdin = { cniVersion: '1.1.0', name: 'plexus', type: 'plexus', clusterNetwork: 'cluster-net' };
+    const stdin = { cniVersion: '1.1.0', name: 'plexus', type: 'plexus', clusterNetwork: 'cluster-net', ...more };
     return callDaemon(daemon.socket, { name: 'plexus', env, stdin: JSON.stringify(stdin) }, 60_000);
   };
   const podOf = (name: string): StoredObject => api.store.get(pods, 'default', name);
@@ -170,12 +177,12 @@ export async function startLiveNode({
     },
     waits: clock.waits,
     passTime: clock.pass,
-    async addPod(networks, name = `app${count++ || ''}`) {
-      const annotations = networks === undefined ? {} : { [networksAnnotation]: networks };
-      api.store.create(pod(name, { annotations }));
-      const sandbox = { name, namespace: await testNamespace() };
+    createPod,
+    async addPod(networks, name = 'app', more = {}) {
+      createPod(name, networks);
+      const sandbox = { name, namespace: await testNamespace(), uid: podOf(name).metadata.uid };
       sandboxes.push(sandbox);
-      const { exitStatus, stdout } = await call('ADD', sandbox);
+      const { exitStatus, stdout } = await call('ADD', sandbox, more);
       if (exitStatus !== 0) throw new Error(stdout);
       return sandbox;
     },
@@ -259,6 +266,7 @@ function faultyPlugin(faults: Faults): Plugin {
     type: 'faulty',
     versions: cniVersions,
     async add({ prevResult }) {
+      faults.began?.();
       await faults.hold;
       if (faults.add !== undefined) throw faults.add;
       return prevResult ?? { interfaces: [], ips: [], routes: [], dns: {} };
