@@ -1,143 +1,165 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import type { Client } from '../../src/kubernetes/client.ts';
 import { type Pod, podSchema } from '../../src/kubernetes/schemas.ts';
 import { type NetworkStatus, networkStatusAnnotation, setNetworkStatus } from '../../src/kubernetes/status.ts';
-import type { Fault } from '../../src/playground/api/faults.ts';
 import { pods } from '../../src/playground/api/resources.ts';
-import type { Api } from '../../src/playground/api/server.ts';
 import { pod } from '../playground-api/manifests.ts';
-import { apiWithClient } from './playground.ts';
+import type { Admin } from '../support/admin.ts';
+import type { ProxyFault } from '../support/fault-proxy.ts';
+import { onEachServer, type Running } from './server.ts';
 
-const options = { timeout: 20_000 };
+const options = { timeout: 60_000 };
 
 const statuses: readonly NetworkStatus[] = [{ name: 'default/a', interface: 'net1', ips: ['10.0.0.1'], dns: {} }];
 
 const never = new AbortController().signal;
 
 /** A pod as the daemon knows it from the API. */
-function known(api: Api): Pod {
-  return podSchema.parse(api.store.get(pods, 'default', 'a'));
+async function known(admin: Admin): Promise<Pod> {
+  return podSchema.parse(await admin.get(pods, 'default', 'a'));
 }
 
-function write(client: Client, to: Pod): Promise<boolean> {
+function write({ client }: Running, to: Pod): Promise<boolean> {
   return setNetworkStatus(client, to, statuses, never);
 }
 
-function written(api: Api): string | undefined {
-  return api.store.get(pods, 'default', 'a').metadata.annotations?.[networkStatusAnnotation];
+async function written(admin: Admin): Promise<string | undefined> {
+  return (await admin.get(pods, 'default', 'a')).metadata.annotations?.[networkStatusAnnotation];
 }
 
 const patches = (method: string): boolean => method === 'PATCH';
 
-test('the annotation is written as Multus writes it, beside what else the pod has', options, async () => {
-  const objects = [{ ...pod('a', { annotations: { own: 'kept' } }), status: { phase: 'Running' } }];
-  await using running = await apiWithClient({ objects });
-  const { api, client } = running;
-  const before = api.store.get(pods, 'default', 'a');
-  assert.equal(await write(client, known(api)), true);
-  const after = api.store.get(pods, 'default', 'a');
-  assert.equal(written(api), JSON.stringify(statuses, undefined, 4));
-  assert.equal(after.metadata.annotations?.['own'], 'kept');
-  assert.deepEqual([after['spec'], after['status']], [before['spec'], before['status']]);
-});
-
-const healed: ReadonlyArray<{ readonly what: string; readonly fault: Fault }> = [
+const healed: ReadonlyArray<{ readonly what: string; readonly fault: ProxyFault }> = [
   { what: 'conflicts with other writers', fault: { times: 4, fail: 'Conflict' } },
   { what: 'failures of the server', fault: { times: 2, fail: 'InternalError' } },
   { what: 'connections that break', fault: { times: 2, reset: true } },
+  { what: 'answers that are lost', fault: { times: 2, lost: true } },
   {
     what: 'a server that asks to wait, though not for an hour',
     fault: { fail: 'TooManyRequests', retryAfterSeconds: 3600 },
   },
 ];
 
-for (const { what, fault } of healed) {
-  test(`writing is repeated after ${what}`, options, async () => {
-    await using running = await apiWithClient({ objects: [pod('a')] });
-    const { api, client } = running;
-    api.fault({ ...fault, match: patches });
-    assert.equal(await write(client, known(api)), true);
-    assert.notEqual(written(api), undefined);
+await onEachServer((server) => {
+  test('the annotation is written as Multus writes it, beside what else the pod has', options, async () => {
+    await using running = await server.start([pod('a', { annotations: { own: 'kept' } })]);
+    const { admin } = running;
+    const before = await admin.get(pods, 'default', 'a');
+    assert.equal(await write(running, await known(admin)), true);
+    const after = await admin.get(pods, 'default', 'a');
+    assert.equal(await written(admin), JSON.stringify(statuses, undefined, 4));
+    assert.equal(after.metadata.annotations?.['own'], 'kept');
+    assert.deepEqual([after['spec'], after['status']], [before['spec'], before['status']]);
   });
-}
 
-test('a pod that is gone needs no status', options, async () => {
-  await using running = await apiWithClient({ objects: [pod('a')] });
-  const { api, client } = running;
-  const gone = known(api);
-  api.store.delete(pods, 'default', 'a');
-  assert.equal(await write(client, gone), false);
-});
+  for (const { what, fault } of healed) {
+    test(`writing is repeated after ${what}`, options, async () => {
+      await using running = await server.start([pod('a')]);
+      const { admin, proxy } = running;
+      proxy.fault({ ...fault, match: patches });
+      assert.equal(await write(running, await known(admin)), true);
+      assert.equal(await written(admin), JSON.stringify(statuses, undefined, 4));
+    });
+  }
 
-for (const refusal of ['Invalid', 'Conflict'] as const) {
-  test(
-    `a pod that took over the name is never written to, and its refusal as ${refusal} is understood`,
-    options,
-    async () => {
-      await using running = await apiWithClient({ objects: [pod('a')] });
-      const { api, client } = running;
-      const gone = known(api);
-      api.store.delete(pods, 'default', 'a');
-      api.store.create(pod('a'));
-      if (refusal === 'Conflict') api.fault({ match: patches, fail: 'Conflict' });
-      assert.equal(await write(client, gone), false);
-      assert.equal(written(api), undefined);
-    },
-  );
-}
+  test('what others write at the same time is kept', options, async () => {
+    await using running = await server.start([pod('a')]);
+    const { admin, proxy } = running;
+    const seen = await known(admin);
+    const meanwhile = () => admin.change(pods, 'default', 'a', { metadata: { annotations: { other: 'writer' } } });
+    proxy.fault({ match: patches, met: meanwhile });
+    assert.equal(await write(running, seen), true);
+    const { annotations } = (await admin.get(pods, 'default', 'a')).metadata;
+    assert.equal(annotations?.['other'], 'writer');
+    assert.notEqual(annotations?.[networkStatusAnnotation], undefined);
+  });
 
-test('a pod that is deleted between a conflict and the look at it is gone', options, async () => {
-  await using running = await apiWithClient({ objects: [pod('a')] });
-  const { api, client } = running;
-  const gone = known(api);
-  api.fault({ match: patches, fail: 'Conflict', met: () => void api.store.delete(pods, 'default', 'a') });
-  assert.equal(await write(client, gone), false);
-});
+  test('a pod that is gone needs no status', options, async () => {
+    await using running = await server.start([pod('a')]);
+    const { admin } = running;
+    const gone = await known(admin);
+    await admin.delete(pods, 'default', 'a');
+    assert.equal(await write(running, gone), false);
+  });
 
-for (const fail of ['Forbidden', 'Invalid'] as const) {
-  test(`a refusal as ${fail} is told at once`, options, async () => {
-    await using running = await apiWithClient({ objects: [pod('a')] });
-    const { api, client } = running;
+  for (const refusal of ['as the server does', 'as a conflict'] as const) {
+    test(`a pod that took over the name is never written to, refused ${refusal}`, options, async () => {
+      await using running = await server.start([pod('a')]);
+      const { admin, proxy } = running;
+      const gone = await known(admin);
+      await admin.delete(pods, 'default', 'a');
+      await admin.create(pod('a'));
+      if (refusal === 'as a conflict') proxy.fault({ match: patches, fail: 'Conflict' });
+      assert.equal(await write(running, gone), false);
+      assert.equal(await written(admin), undefined);
+    });
+  }
+
+  test('a pod that is replaced while its status is on the way is not written to', options, async () => {
+    await using running = await server.start([pod('a')]);
+    const { admin, proxy } = running;
+    const gone = await known(admin);
+    const replace = async (): Promise<void> => {
+      await admin.delete(pods, 'default', 'a');
+      await admin.create(pod('a'));
+    };
+    proxy.fault({ match: patches, met: replace });
+    assert.equal(await write(running, gone), false);
+    assert.equal(await written(admin), undefined);
+  });
+
+  test('a pod that is deleted between a conflict and the look at it is gone', options, async () => {
+    await using running = await server.start([pod('a')]);
+    const { admin, proxy } = running;
+    const gone = await known(admin);
+    proxy.fault({ match: patches, fail: 'Conflict', met: () => admin.delete(pods, 'default', 'a') });
+    assert.equal(await write(running, gone), false);
+  });
+
+  for (const fail of ['Forbidden', 'Invalid'] as const) {
+    test(`a refusal as ${fail} is told at once`, options, async () => {
+      await using running = await server.start([pod('a')]);
+      const { admin, proxy } = running;
+      let attempts = 0;
+      proxy.fault({ match: patches, times: 9, fail, met: () => attempts++ });
+      await assert.rejects(write(running, await known(admin)), { reason: fail });
+      assert.equal(attempts, 1);
+    });
+  }
+
+  test('a server that does not come back is told in the end', options, async () => {
+    await using running = await server.start([pod('a')]);
+    const { admin, proxy } = running;
     let attempts = 0;
-    api.fault({ match: patches, times: 9, fail, met: () => attempts++ });
-    await assert.rejects(write(client, known(api)), { reason: fail });
+    proxy.fault({ match: patches, times: 9, fail: 'ServiceUnavailable', met: () => attempts++ });
+    await assert.rejects(write(running, await known(admin)), { reason: 'ServiceUnavailable' });
+    assert.equal(attempts, 5);
+  });
+
+  test('who is stopped does not try again', options, async () => {
+    await using running = await server.start([pod('a')]);
+    const { admin, client, proxy } = running;
+    const stop = new AbortController();
+    let attempts = 0;
+    const met = (): void => {
+      attempts++;
+      stop.abort();
+    };
+    proxy.fault({ match: patches, times: 9, fail: 'ServiceUnavailable', met });
+    await assert.rejects(setNetworkStatus(client, await known(admin), statuses, stop.signal));
     assert.equal(attempts, 1);
   });
-}
 
-test('a server that does not come back is told in the end', options, async () => {
-  await using running = await apiWithClient({ objects: [pod('a')] });
-  const { api, client } = running;
-  let attempts = 0;
-  api.fault({ match: patches, times: 9, fail: 'ServiceUnavailable', met: () => attempts++ });
-  await assert.rejects(write(client, known(api)), { reason: 'ServiceUnavailable' });
-  assert.equal(attempts, 5);
-});
-
-test('who is stopped does not try again', options, async () => {
-  await using running = await apiWithClient({ objects: [pod('a')] });
-  const { api, client } = running;
-  const stop = new AbortController();
-  let attempts = 0;
-  const met = (): void => {
-    attempts++;
-    stop.abort();
-  };
-  api.fault({ match: patches, times: 9, fail: 'ServiceUnavailable', met });
-  await assert.rejects(setNetworkStatus(client, known(api), statuses, stop.signal));
-  assert.equal(attempts, 1);
-});
-
-test('a status that no annotation can hold is refused before it is sent, with its size', options, async () => {
-  await using running = await apiWithClient({ objects: [pod('a')] });
-  const { api, client } = running;
-  const [one] = statuses;
-  assert.ok(one);
-  const many = Array.from({ length: 2_000 }, () => one);
-  await assert.rejects(
-    setNetworkStatus(client, known(api), many, never),
-    /^ApiError: network-status of pod default\/a is \d{6} bytes long, at most 204800 fit$/,
-  );
-  assert.equal(written(api), undefined);
+  test('a status that no annotation can hold is refused before it is sent, with its size', options, async () => {
+    await using running = await server.start([pod('a')]);
+    const { admin, client } = running;
+    const [one] = statuses;
+    assert.ok(one);
+    const many = Array.from({ length: 2_000 }, () => one);
+    await assert.rejects(
+      setNetworkStatus(client, await known(admin), many, never),
+      /^ApiError: network-status of pod default\/a is \d{6} bytes long, at most 204800 fit$/,
+    );
+    assert.equal(await written(admin), undefined);
+  });
 });

@@ -5,7 +5,7 @@ import { text } from 'node:stream/consumers';
 import { z } from 'zod';
 import { apiPath } from '../../src/playground/api/discovery.ts';
 import { type KubernetesObject, objectSchema, type StoredObject } from '../../src/playground/api/object.ts';
-import { groupVersion, namespaces, type Resource, resourceOf } from '../../src/playground/api/resources.ts';
+import { groupVersion, namespaces, pods, type Resource, resourceOf } from '../../src/playground/api/resources.ts';
 import type { Endpoint } from './kube-apiserver.ts';
 
 /** An answer that is no success. */
@@ -76,6 +76,19 @@ export class Admin implements Disposable {
   /** Changes an object by a merge patch. */
   async change(resource: Resource, namespace: string, name: string, patch: object): Promise<StoredObject> {
     return stored(await this.#ask('PATCH', pathOf(resource, namespace, name), patch, 'application/merge-patch+json'));
+  }
+
+  /** Puts a pod on a node, as a scheduler does. */
+  async bind(namespace: string, name: string, node: string): Promise<void> {
+    const target = { apiVersion: 'v1', kind: 'Node', name: node };
+    const binding = { apiVersion: 'v1', kind: 'Binding', metadata: { name }, target };
+    try {
+      await this.#ask('POST', `/api/v1/namespaces/${namespace}/pods/${name}/binding`, binding);
+    } catch (error) {
+      // The embedded API has no bindings: there, a pod's node is changed as everything else.
+      if (!isStatus(error, 404)) throw error;
+      await this.change(pods, namespace, name, { spec: { nodeName: node } });
+    }
   }
 
   /** Deletes an object at once, as a kubelet does that has ended a pod's containers. */

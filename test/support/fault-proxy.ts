@@ -75,8 +75,7 @@ export class FaultProxy implements AsyncDisposable {
 
   /** Closes the connections of all watches, in the midst of a line. */
   cutWatches(): void {
-    for (const { response, upstream } of this.#watches) {
-      upstream.destroy();
+    for (const { response } of this.#takeOver()) {
       response.write('{"type":"MODIFIED","object":{"meta', () => response.destroy());
     }
   }
@@ -88,10 +87,7 @@ export class FaultProxy implements AsyncDisposable {
 
   /** Tells all watches in their streams that their version is too old, as the API server's watch cache does. */
   expireWatches(): void {
-    for (const { response, upstream } of this.#watches) {
-      upstream.destroy();
-      response.end(expired);
-    }
+    for (const { response } of this.#takeOver()) response.end(expired);
   }
 
   /**
@@ -123,6 +119,17 @@ export class FaultProxy implements AsyncDisposable {
 
   async [Symbol.asyncDispose](): Promise<void> {
     await this.close();
+  }
+
+  /** From now on, what the open watches are told is not the server's business. */
+  #takeOver(): Watch[] {
+    const taken = [...this.#watches];
+    this.#watches.clear();
+    for (const watch of taken) {
+      watch.frozen = true;
+      watch.upstream.destroy();
+    }
+    return taken;
   }
 
   #newServer(): http.Server {
