@@ -1,14 +1,17 @@
 import { CniError, ErrorCode, toCniError } from '../cni/error.ts';
+import type { Attachment } from '../cni/plugin.ts';
 import type { Result } from '../cni/result.ts';
 import type { Plan, PlannedAttachment } from '../journal/entry.ts';
 import type { Recording } from '../journal/journal.ts';
+import { NetworkNotFoundError } from '../kubernetes/networks.ts';
 import type { NetworkStatus } from '../kubernetes/status.ts';
 import { addedMessage, attachOne, UndoneError } from './attach-one.ts';
 import { setDefaultRoutes, withDefaultRoutes } from './default-route.ts';
 import { type AttachedNetwork, networkStatus } from './network-status.ts';
-import { type PlanRequest, planAttachments, type ReadyPlan } from './plan.ts';
+import { type PlanRequest, planAttachments, type ReadyAttachment, type ReadyPlan } from './plan.ts';
 import { podLinks } from './pod-links.ts';
 import { type ReleaseContext, releaseEntry } from './release.ts';
+import { clearOfTaken } from './taken-names.ts';
 
 /** An attachment that was made. */
 type Made = PlannedAttachment & AttachedNetwork;
@@ -38,15 +41,17 @@ export async function addSandbox(request: PlanRequest, context: ReleaseContext):
  */
 async function attachAll(ready: ReadyPlan, done: Made[], request: PlanRequest, context: ReleaseContext): Promise<void> {
   const { attachment, cluster, pod } = request;
-  await using recording = await begin(ready.plan, request, context);
-  /** Attachments that hold nothing. */
-  const unmade = new Set(ready.plan.attachments.map(({ ifName }) => ifName));
+  await using recording = await begin(ready.plan, request, context).catch((error: unknown) => rejected(error, request));
+  /** Those that hold nothing yet. */
+  let waiting = ready.attachments;
   try {
-    for (const each of ready.attachments) {
-      unmade.delete(each.planned.ifName);
+    for (let next = waiting[0]; next !== undefined; next = waiting[0]) {
+      const each = next;
+      waiting = waiting.slice(1);
       const { result, raw, deviceInfo } = await attachOne(each, attachment, context);
       await recording.note({ step: 'added', ifName: each.planned.ifName, result: raw });
       done.push({ ...each.planned, result, deviceInfo });
+      waiting = await rename(waiting, done, recording);
     }
     await setDefaultRoutes(attachment.netns, done, (ifName, taken) =>
       recording.add({ step: 'default-route', ifName, taken }),
@@ -57,9 +62,24 @@ async function attachAll(ready: ReadyPlan, done: Made[], request: PlanRequest, c
     if (pod && statuses) await cluster?.setNetworkStatus(pod, statuses);
   } catch (error) {
     tellAdded(done, request);
-    if (error instanceof UndoneError) unmade.add(error.ifName);
-    await undo(unmade, request, context, error);
+    const unmade = waiting.map(({ planned }) => planned.ifName);
+    if (error instanceof UndoneError) unmade.push(error.ifName);
+    await undo(new Set(unmade), request, context, error);
   }
+}
+
+/** Records the names that attachments get in the place of those that were taken meanwhile, the last one first. */
+async function rename(
+  waiting: readonly ReadyAttachment[],
+  done: readonly Made[],
+  recording: Recording,
+): Promise<readonly ReadyAttachment[]> {
+  const renamed = clearOfTaken(waiting, done);
+  for (const [place, { planned }] of [...waiting.entries()].toReversed()) {
+    const to = renamed[place]?.planned.ifName ?? planned.ifName;
+    if (to !== planned.ifName) await recording.add({ step: 'renamed', ifName: planned.ifName, to });
+  }
+  return renamed;
 }
 
 /** Events, in the order of the attachments. */
@@ -96,13 +116,21 @@ async function statusesOf(netns: string, attached: readonly Made[]): Promise<Net
 }
 
 /** Tells the pod why it gets nothing, and the runtime which pod it is about. */
-function rejected(error: unknown, { cluster, pod }: PlanRequest): never {
+function rejected(error: unknown, { cluster, pod, attachment }: PlanRequest): never {
   const { code, message, details } = toCniError(error);
   if (pod === undefined) throw new CniError(code, message, details, { cause: error });
   const told = details === '' ? message : `${message} (${details})`;
-  cluster?.event(pod, { type: 'Warning', reason: 'FailedAddingInterface', message: told });
+  // Multus has a reason of its own for this one, which people look for.
+  const reason = error instanceof NetworkNotFoundError ? 'NoNetworkFound' : 'FailedAddingInterface';
+  cluster?.event(pod, { type: 'Warning', reason, message: withoutSandbox(told, attachment) });
   const { namespace, name } = pod.metadata;
   throw new CniError(code, `pod ${namespace}/${name}: ${message}`, details, { cause: error });
+}
+
+/** Each try has a sandbox of its own. Without its names, what fails for the same reason is one event that is counted. */
+function withoutSandbox(text: string, { netns, containerId }: Attachment): string {
+  const named = netns === '' ? text : text.replaceAll(netns, 'CNI_NETNS');
+  return named.replaceAll(containerId, 'CNI_CONTAINERID');
 }
 
 /** Releases what a failed ADD had made, and throws what it failed with. */

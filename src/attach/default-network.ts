@@ -1,6 +1,6 @@
 import { readdir, readFile, stat } from 'node:fs/promises';
-import { join } from 'node:path';
-import { CniError, ErrorCode } from '../cni/error.ts';
+import { extname, join } from 'node:path';
+import { CniError, ErrorCode, toCniError } from '../cni/error.ts';
 import { isJsonObject } from '../cni/json.ts';
 import { parseJson } from '../cni/parse-json.ts';
 import type { Cluster } from '../kubernetes/cluster.ts';
@@ -48,13 +48,37 @@ export async function findFurtherNetworks(
   settings: Settings,
   cluster: Cluster | undefined,
 ): Promise<NetworkSource[]> {
-  const { clusterNetwork, defaultNetworks, systemNamespaces } = settings;
-  const inline = clusterNetwork ? [] : inlineNetworks(settings).slice(1);
-  if (namespace === undefined || systemNamespaces.includes(namespace)) return inline;
-  const named = defaultNetworks.map((each, index) =>
+  const inline = furtherDelegates(settings);
+  if (namespace === undefined || settings.systemNamespaces.includes(namespace)) return inline;
+  return [...inline, ...(await Promise.all(findNamedNetworks(settings, cluster)))];
+}
+
+/**
+ * Finds all networks that pods get without asking for any, the default network first.
+ *
+ * @throws {CniError} 7 telling each place that was looked at.
+ */
+export async function findCommonNetworks(
+  settings: Settings,
+  cluster: Cluster | undefined,
+): Promise<readonly [NetworkSource, ...NetworkSource[]]> {
+  const [first, ...named] = await Promise.all([
+    findDefaultNetwork(settings, cluster),
+    ...findNamedNetworks(settings, cluster),
+  ]);
+  return [first, ...furtherDelegates(settings), ...named];
+}
+
+/** Finds each of `defaultNetworks`, in order. */
+export function findNamedNetworks(settings: Settings, cluster: Cluster | undefined): Promise<NetworkSource>[] {
+  return settings.defaultNetworks.map((each, index) =>
     find(each, `network defaultNetworks[${index}],`, settings, cluster),
   );
-  return [...inline, ...(await Promise.all(named))];
+}
+
+/** The delegates behind the first, which is the default network. */
+function furtherDelegates(settings: Settings): NetworkSource[] {
+  return settings.clusterNetwork ? [] : inlineNetworks(settings).slice(1);
 }
 
 function inlineNetworks({ delegates }: Settings): NetworkSource[] {
@@ -103,17 +127,45 @@ async function findDefinition(cluster: Cluster, namespace: string, name: string)
   return { config, source: `NetworkAttachmentDefinition ${namespace}/${name}`, name, definition };
 }
 
+/** Which of a directory's files is looked at first. */
+type FileOrder = (files: readonly string[]) => readonly string[];
+
+/** As runtimes have it. */
+const byFileName: FileOrder = (files) => files;
+
+/** Lists before plugins: for a NetworkAttachmentDefinition without a configuration (specification v1.3, section 3.4.1). */
+export const listsFirst: FileOrder = (files) =>
+  ['.conflist', '.conf', '.json'].flatMap((kind) => files.filter((file) => extname(file) === kind));
+
 /**
- * Finds the configuration of a given network in a directory, as runtimes order it: by file name.
+ * Finds the configuration of a given network in a directory. A file that cannot be read is no matter where another is
+ * the one that is looked for.
  *
  * @returns undefined when there is none.
+ * @throws {CniError} when there is none that can be read, naming those that cannot.
  */
-export async function findByName(directory: string, name: string): Promise<NetworkSource | undefined> {
-  for (const path of await configurationFiles(directory)) {
-    const found = await readSource(path);
-    if (found?.name === name) return found;
+export async function findByName(
+  directory: string,
+  name: string,
+  order: FileOrder = byFileName,
+): Promise<NetworkSource | undefined> {
+  const problems: CniError[] = [];
+  for (const path of order(await configurationFiles(directory))) {
+    try {
+      const found = await readSource(path);
+      if (found?.name === name) return found;
+    } catch (error) {
+      problems.push(toCniError(error));
+    }
   }
-  return undefined;
+  const [first] = problems;
+  if (first === undefined) return undefined;
+  const messages = problems.map(({ message }) => message).join('; ');
+  throw new CniError(
+    first.code,
+    `no configuration in ${directory} that can be read is named "${name}": ${messages}`,
+    'correct those files on the node, or take them away',
+  );
 }
 
 async function findFile(path: string): Promise<NetworkSource | undefined> {

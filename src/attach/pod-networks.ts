@@ -1,7 +1,13 @@
 import { CniError, ErrorCode } from '../cni/error.ts';
 import type { Cluster } from '../kubernetes/cluster.ts';
 import type { NetworkAttachmentDefinition, Pod } from '../kubernetes/schemas.ts';
-import { findByName, findDefaultNetwork, findFurtherNetworks, type NetworkSource } from './default-network.ts';
+import {
+  findByName,
+  findDefaultNetwork,
+  findFurtherNetworks,
+  listsFirst,
+  type NetworkSource,
+} from './default-network.ts';
 import type { NetworkDevice } from './devices.ts';
 import { invalidConfig } from './invalid-config.ts';
 import { requireAllowed } from './isolation.ts';
@@ -126,13 +132,13 @@ export async function findSelected(
   return { found: await definedNetwork(definition, confDir), selection };
 }
 
-/** The configuration that a definition holds or, where its spec.config is empty, names (specification v1.3, section 3.2). */
+/** The configuration that a definition holds or, where its spec.config is empty, names (specification v1.3, section 3.4.1). */
 async function definedNetwork(definition: NetworkAttachmentDefinition, confDir: string): Promise<NetworkSource> {
   const { namespace, name } = definition.metadata;
   const { config } = definition.spec;
   const source = `NetworkAttachmentDefinition ${namespace}/${name}, spec.config`;
   if (config.trim() !== '') return { config, source, name, definition };
-  const found = await findByName(confDir, name);
+  const found = await findByName(confDir, name, listsFirst);
   if (found !== undefined) return { ...found, definition };
   throw new CniError(
     ErrorCode.InvalidNetworkConfig,

@@ -44,7 +44,11 @@ export class Networks implements AsyncDisposable {
     const network = await this.#networks.get(namespace, name);
     if (network !== undefined) return network;
     const wanted = `cannot find a network-attachment-definition (${name}) in namespace (${namespace})`;
-    throw new NetworkNotFoundError(ErrorCode.InvalidNetworkConfig, `${wanted}${this.#existing(namespace)}`);
+    throw new NetworkNotFoundError(
+      ErrorCode.InvalidNetworkConfig,
+      `${wanted}${this.#existing(namespace)}`,
+      'correct the name in the annotation of the pod, as namespace/name for one of another namespace, or create it',
+    );
   }
 
   /**

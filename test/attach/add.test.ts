@@ -125,6 +125,8 @@ describe('an ADD that fails leaves nothing, and says what failed', () => {
     readonly message: RegExp;
     /** How many there are: one for each attachment that was made, and the failure. Default: 1, the failure. */
     readonly events?: number;
+    /** Of the last one. Default: FailedAddingInterface. */
+    readonly reason?: string;
   }
   const cases: readonly Case[] = [
     {
@@ -144,6 +146,7 @@ describe('an ADD that fails leaves nothing, and says what failed', () => {
       what: 'a network that does not exist',
       networks: 'net-x',
       code: 7,
+      reason: 'NoNetworkFound',
       message:
         /cannot find a network-attachment-definition \(net-x\) in namespace \(default\): the namespace has net-a/,
     },
@@ -190,7 +193,7 @@ describe('an ADD that fails leaves nothing, and says what failed', () => {
       what: 'an interface name that is too long',
       networks: 'net-a@interface-number-1',
       code: 7,
-      message: /interface: expected an interface name: 1 to 15 characters/,
+      message: /interface: expected an interface name: 1 to 15 bytes/,
     },
     {
       what: 'a plugin that is nowhere',
@@ -222,7 +225,7 @@ describe('an ADD that fails leaves nothing, and says what failed', () => {
         /network default\/net-a, interface net1: the pod's default route via 192\.0\.2\.1 cannot be made: .*network is unreachable/,
     },
   ];
-  for (const { what, networks, definition, code, message, events = 1 } of cases) {
+  for (const { what, networks, definition, code, message, events = 1, reason = 'FailedAddingInterface' } of cases) {
     test(what, async () => {
       await using node = await startNode((ipam) => ({
         networks,
@@ -234,7 +237,7 @@ describe('an ADD that fails leaves nothing, and says what failed', () => {
         assert.ok(error instanceof CniError);
         assert.match(error.message, message);
         assert.equal(error.code, code);
-        told = error.message.replace(/^pod default\/app: /, 'FailedAddingInterface: ');
+        told = error.message.replace(/^pod default\/app: /, `${reason}: `);
         return true;
       });
       assert.deepEqual(await node.state(), before);

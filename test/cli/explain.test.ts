@@ -143,7 +143,7 @@ describe('plexus explain', { timeout }, () => {
     const expected = [
       /^interface name eth0 already exists: two of the pod's networks would have it$/,
       /^net1: the pod asks for 10\.1\.0\.77, which is in no range of the network$/,
-      /^net2: cannot find a network-attachment-definition \(nothere\) in namespace \(default\): the namespace has blue, broken, self, wrong$/,
+      /^net2: cannot find a network-attachment-definition \(nothere\) in namespace \(default\): the namespace has blue, broken, self, wrong \(correct the name /,
       /^net3: network "wrong": mode: expected bridge, private, vepa or passthru, found "brigde"$/,
       /^net3: .*ipam\.subnet: .*10\.1\.0\.0\/33/,
       /^net4: network default\/wrong: the pod asks for "mac" and "device-id", but no plugin of the network \(macvlan\) declares /,
