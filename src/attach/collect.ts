@@ -1,52 +1,62 @@
 import { gcList } from '../cni/chain.ts';
 import type { NetworkConfigList } from '../cni/config.ts';
 import { toCniError } from '../cni/error.ts';
-import type { PluginRunner } from '../cni/plugin.ts';
 import type { Entry } from '../journal/entry.ts';
 import type { Journal, Key } from '../journal/journal.ts';
 import { plannedList } from './plan.ts';
+import { type ReleaseContext, releaseEntry } from './release.ts';
 
-/**
- * The attachments of the journal that the runtime no longer knows: what they hold is to be released (specification
- * 1.1.0, GC).
- *
- * @param valid The runtime's `cni.dev/valid-attachments`.
- */
-export async function staleKeys(journal: Journal, valid: readonly Key[]): Promise<Key[]> {
-  const known = new Set(valid.map(text));
-  return (await journal.list()).filter((key) => !known.has(text(key)));
+export interface Collection {
+  /** Undefined where it is not found. */
+  readonly defaultNetwork: NetworkConfigList | undefined;
+  /** The other networks that pods get without asking. */
+  readonly further: readonly NetworkConfigList[];
+  /** The runtime's `cni.dev/valid-attachments`. */
+  readonly runtime: readonly Key[];
+}
+
+/** An attachment of the runtime, as the journal has it. */
+interface Known {
+  readonly key: Key;
+  readonly entry: Entry;
+  /** Whether the runtime no longer knows it. */
+  readonly isStale: boolean;
 }
 
 /**
- * Lets the plugins of every network that is in use, and of the default network, remove what belongs to no attachment.
- * The runtime knows only its own interface of a sandbox, so each network is told the attachments that the journal has.
+ * Releases the attachments that the runtime no longer knows, then lets the plugins of every network that is or was in use,
+ * and of those that pods get without asking, remove what belongs to no attachment (specification 1.1.0, GC). The runtime
+ * knows only its own interface of a sandbox, so each network is told the attachments that the journal has.
  *
  * Where the runtime knows a sandbox that the journal does not, it was attached by another meta-plugin before Plexus took
- * over, and nobody knows to what. Then only the default network is collected, to which the runtime's list is the truth.
+ * over, and nobody knows to what; likewise for an entry that cannot be read. Then only the default network is collected,
+ * to which the runtime's list is the truth.
  *
- * @param runtime The runtime's `cni.dev/valid-attachments`.
- * @returns What could not be collected, a line for each network.
+ * @param released Told each attachment that was released.
+ * @returns What could not be collected, a line for each attachment or network.
  */
-export async function collectNetworks(
-  journal: Journal,
-  defaultList: NetworkConfigList,
-  runtime: readonly Key[],
-  path: readonly string[],
-  runner: PluginRunner,
+export async function collectGarbage(
+  { defaultNetwork, further, runtime }: Collection,
+  context: ReleaseContext,
+  released: (key: Key) => void = () => {},
 ): Promise<string[]> {
-  const networks = new Map<string, { list: NetworkConfigList; valid: Key[] }>();
-  networks.set(networkKey(defaultList), { list: defaultList, valid: [...runtime] });
-  const known = await journal.list();
-  if (isSubset(runtime, known)) {
-    for (const key of known) {
-      const entry = await journal.read(key);
-      if (entry !== undefined) register(entry, networks);
+  const { known, failures } = await readAll(context.journal, runtime);
+  const areAllKnown = failures.length === 0 && isSubset(runtime, known);
+  for (const { key, entry, isStale } of known) {
+    if (!isStale) continue;
+    try {
+      await releaseEntry(key, entry, entry.plan.netns, context);
+      released(key);
+    } catch (error) {
+      failures.push(`container ${key.containerId}: ${toCniError(error).message}`);
     }
   }
-  const failures: string[] = [];
-  for (const { list, valid } of networks.values()) {
+  const first = defaultNetwork === undefined ? [] : [defaultNetwork];
+  const used = known.flatMap(({ entry }) => entry.plan.attachments.map(plannedList));
+  const valid = validByName(known, defaultNetwork, runtime);
+  for (const list of distinct(areAllKnown ? [...first, ...further, ...used] : first)) {
     try {
-      await gcList(list, valid, path, runner);
+      await gcList(list, [...(valid.get(list.name)?.values() ?? [])], context.path, context.runner);
     } catch (error) {
       failures.push(`network ${list.name}: ${toCniError(error).message}`);
     }
@@ -54,22 +64,53 @@ export async function collectNetworks(
   return failures;
 }
 
-function register(entry: Entry, networks: Map<string, { list: NetworkConfigList; valid: Key[] }>): void {
-  for (const planned of entry.plan.attachments) {
-    if (entry.deleted.has(planned.ifName)) continue;
-    const list = plannedList(planned);
-    const key = networkKey(list);
-    const known = networks.get(key) ?? { list, valid: [] };
-    known.valid.push({ containerId: entry.plan.containerId, ifName: planned.ifName });
-    networks.set(key, known);
+async function readAll(journal: Journal, runtime: readonly Key[]): Promise<{ known: Known[]; failures: string[] }> {
+  const valid = new Set(runtime.map(text));
+  const known: Known[] = [];
+  const failures: string[] = [];
+  for (const key of await journal.list()) {
+    try {
+      const entry = await journal.read(key);
+      if (entry !== undefined) known.push({ key, entry, isStale: !valid.has(text(key)) });
+    } catch (error) {
+      failures.push(`container ${key.containerId}: ${toCniError(error).message}`);
+    }
   }
+  return { known, failures };
 }
 
-/** Two configurations of one name are two networks: each plugin must see the one it was called with. */
-const networkKey = (list: NetworkConfigList): string => JSON.stringify([list.name, list.plugins]);
+/**
+ * What is attached to each network, by its name: plugins keep what they gave out by that, so that two configurations of one
+ * name share it, such as those before and after somebody changed the network.
+ */
+function validByName(
+  known: readonly Known[],
+  defaultNetwork: NetworkConfigList | undefined,
+  runtime: readonly Key[],
+): ReadonlyMap<string, ReadonlyMap<string, Key>> {
+  const valid = new Map<string, Map<string, Key>>();
+  const add = (name: string, key: Key): void => {
+    const ofName = valid.get(name) ?? new Map<string, Key>();
+    valid.set(name, ofName.set(text(key), key));
+  };
+  if (defaultNetwork !== undefined) for (const key of runtime) add(defaultNetwork.name, key);
+  for (const { entry, isStale } of known) {
+    if (isStale) continue;
+    for (const planned of entry.plan.attachments) {
+      if (entry.deleted.has(planned.ifName)) continue;
+      add(plannedList(planned).name, { containerId: entry.plan.containerId, ifName: planned.ifName });
+    }
+  }
+  return valid;
+}
 
-function isSubset(some: readonly Key[], all: readonly Key[]): boolean {
-  const texts = new Set(all.map(text));
+/** Each configuration once: a plugin is to see every one that it was called with. */
+function distinct(lists: readonly NetworkConfigList[]): Iterable<NetworkConfigList> {
+  return new Map(lists.map((list) => [JSON.stringify([list.name, list.plugins]), list])).values();
+}
+
+function isSubset(some: readonly Key[], all: readonly Known[]): boolean {
+  const texts = new Set(all.map(({ key }) => text(key)));
   return some.every((key) => texts.has(text(key)));
 }
 

@@ -8,7 +8,7 @@ import type { Plugin, PluginRunner } from '../cni/plugin.ts';
 import { commands } from '../cni/version.ts';
 import { isOwnNamespace } from '../linux/namespace.ts';
 import type { Answer, Request } from './frame.ts';
-import type { Gate } from './gate.ts';
+import { answerDetach, detachName } from './live/detach-request.ts';
 import type { Logger } from './log.ts';
 import { answerMeta, type MetaContext } from './meta.ts';
 import type { Metrics } from './metrics.ts';
@@ -21,8 +21,6 @@ export interface CallContext {
   readonly plugins: ReadonlyMap<string, Plugin>;
   readonly log: Logger;
   readonly metrics: Metrics;
-  /** How many calls of the meta-plugin are worked on at a time. Those of plugins do not wait: one of the others may need it. */
-  readonly gate?: Gate;
 }
 
 /**
@@ -60,14 +58,12 @@ export function callAnswerer(
 
 async function route(
   { name, env, stdin }: Request,
-  { meta, plugins, gate }: CallContext,
+  { meta, plugins }: CallContext,
   queue: KeyedQueue,
   report: MetaContext['report'],
 ): Promise<string> {
-  if (metaPlugins.has(name)) {
-    const task = (): Promise<string> => answerMeta(env, stdin, { ...meta, report });
-    return gate === undefined ? task() : gate.run(task);
-  }
+  if (metaPlugins.has(name)) return answerMeta(env, stdin, { ...meta, report });
+  if (name === detachName) return answerDetach(stdin, meta.live);
   const plugin = plugins.get(name);
   if (plugin === undefined) {
     throw new CniError(
@@ -101,7 +97,7 @@ function record({ request, attachments, error, milliseconds }: Answered, { log, 
   const { name, env } = request;
   const command = env['CNI_COMMAND'] ?? '';
   const code = error?.code ?? 0;
-  const knownName = metaPlugins.has(name) || plugins.has(name) ? name : 'unknown';
+  const knownName = metaPlugins.has(name) || plugins.has(name) || name === detachName ? name : 'unknown';
   const knownCommand = commands.some((each) => each === command) ? command : 'unknown';
   metrics.call(knownCommand, knownName, code, milliseconds);
   const line = {

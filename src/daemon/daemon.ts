@@ -101,12 +101,13 @@ export async function startDaemon(config: DaemonConfig, options: DaemonOptions):
   const live = cluster && (await startLive(config.stateDir, { ...follow, cluster }));
   if (live !== undefined) starting.defer(() => live.follower.close(stopMs));
 
+  // Calls of single plugins pass by it: one that is executed for a call may need another.
+  const gate = config.connectionLimit ? new Gate(config.connectionLimit) : undefined;
   const answer = callAnswerer({
-    meta: { journal, runner, cluster, queue, overlay, live },
+    meta: { journal, runner, cluster, queue, gate, overlay, live },
     plugins: new Map(plugins.map((plugin) => [plugin.type, plugin])),
     log,
     metrics,
-    ...(config.connectionLimit && { gate: new Gate(config.connectionLimit) }),
   });
   const spool = await SpoolDirectory.open(spoolDirectory(config));
   const replay = await Replay.start({ directory: spool, answer, log });

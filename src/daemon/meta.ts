@@ -1,8 +1,8 @@
 import { z } from 'zod';
 import { addSandbox } from '../attach/add.ts';
 import { checkSandbox } from '../attach/check.ts';
-import { collectNetworks, staleKeys } from '../attach/collect.ts';
-import { findDefaultNetwork } from '../attach/default-network.ts';
+import { collectGarbage } from '../attach/collect.ts';
+import { findCommonNetworks, findDefaultNetwork, type NetworkSource } from '../attach/default-network.ts';
 import { requireReady, untilReady } from '../attach/readiness.ts';
 import { type ReleaseContext, releaseEntry } from '../attach/release.ts';
 import { parseSettings, type Settings } from '../attach/settings.ts';
@@ -10,7 +10,7 @@ import { deleteList, statusList } from '../cni/chain.ts';
 import { renderVersion, statedVersion } from '../cni/command.ts';
 import { type NetworkConfigList, parseNetworkConfig } from '../cni/config.ts';
 import { renderResult } from '../cni/convert.ts';
-import { CniError, ErrorCode } from '../cni/error.ts';
+import { CniError, ErrorCode, toCniError } from '../cni/error.ts';
 import {
   type AttachmentCommand,
   type AttachmentInvocation,
@@ -27,6 +27,7 @@ import type { Journal, Key } from '../journal/journal.ts';
 import type { Cluster } from '../kubernetes/cluster.ts';
 import type { Pod } from '../kubernetes/schemas.ts';
 import { isOwnNamespace } from '../linux/namespace.ts';
+import type { Gate } from './gate.ts';
 import type { Live } from './live/live.ts';
 import type { KeyedQueue } from './queue.ts';
 
@@ -36,6 +37,8 @@ export interface MetaContext {
   readonly runner: PluginRunner;
   readonly cluster: Cluster | undefined;
   readonly queue: KeyedQueue;
+  /** How many ADD, DEL and CHECK are worked on at a time. */
+  readonly gate?: Gate | undefined;
   /** The daemon's configuration: it overlays what the runtime sends. */
   readonly overlay: JsonObject;
   readonly report: ReleaseContext['report'];
@@ -72,13 +75,20 @@ export async function answerMeta(env: Environment, stdin: string, context: MetaC
     case 'STATUS':
       return status(call, invocation.path, context);
     case 'GC':
-      return context.queue.alone(() => collect(call, invocation.path, context));
+      return collect(call, invocation.path, context);
     default: {
       const { path } = invocation.attachment;
       const netns = invocation.netnsOverride ? invocation.attachment.netns : sandboxNamespace(invocation);
       const attachment = { ...invocation.attachment, netns, path: searchPath(settings, path) };
       const handle = handlers[invocation.command];
-      return context.queue.run(attachment.containerId, () => handle(call, attachment, context));
+      const task = (): Promise<string> => handle(call, attachment, context);
+      // Who waits for the default network takes up neither a place nor the turn of a GC, which others wait behind.
+      const first = invocation.command === 'ADD' && settings.readinessindicatorfile ? untilReady : undefined;
+      return context.queue.run(
+        attachment.containerId,
+        () => context.gate?.run(task) ?? task(),
+        first && (() => first(settings)),
+      );
     }
   }
 }
@@ -118,7 +128,6 @@ async function add(
   attachment: Attachment,
   context: MetaContext,
 ): Promise<string> {
-  await untilReady(settings);
   const { cluster, live } = context;
   const pod = await podOf(attachment, cluster);
   const release = releaseContext(attachment.path, context);
@@ -142,7 +151,9 @@ async function remove(call: MetaCall, attachment: Attachment, context: MetaConte
  * latter its default network is asked to release it: DEL of something unknown is a success by the specification.
  */
 async function removeUnknown(call: MetaCall, attachment: Attachment, { runner, cluster }: MetaContext): Promise<void> {
-  const list = await defaultListAnyway(call.settings, cluster);
+  const list = await defaultListIfAny(call.settings, cluster);
+  // Nothing is known to be held, and nobody is there to ask.
+  if (list === undefined) return;
   const { prevResult } = call.config;
   await deleteList(
     list,
@@ -157,19 +168,34 @@ async function check(_call: MetaCall, attachment: Attachment, { journal, runner 
   return '';
 }
 
+/**
+ * Tells whether an ADD could succeed now: the readiness file, the plugins of all networks that pods get without asking,
+ * and the way to the API server, of which the runtime is told even where a plugin has something to say as well.
+ */
 async function status({ settings }: MetaCall, path: readonly string[], context: MetaContext): Promise<string> {
   await requireReady(settings);
   const { cluster, runner } = context;
   const problems = cluster?.problems() ?? [];
-  if (problems.length > 0) {
-    throw new CniError(
-      ErrorCode.LimitedConnectivity,
-      `the Kubernetes API cannot be followed: ${problems.join('; ')}`,
-      'pods that ask for additional networks may not start until it can',
-    );
+  const away = problems.length === 0 ? '' : `the Kubernetes API cannot be followed: ${problems.join('; ')}`;
+  try {
+    // What is to answer at once does not wait for a server that is known to be away.
+    for (const found of await findCommonNetworks(settings, away === '' ? cluster : undefined)) {
+      await statusList(listOf(found), searchPath(settings, path), runner);
+    }
+  } catch (error) {
+    const { code, message, details } = toCniError(error);
+    const isStatus = code === ErrorCode.PluginNotAvailable || code === ErrorCode.LimitedConnectivity;
+    // A network that is not found in files may well be in the API.
+    if (away !== '' && !isStatus) throw unavailable(away);
+    throw new CniError(code, [message, away].filter(Boolean).join('; '), details, { cause: error });
   }
-  await statusList(await defaultList(settings, cluster), searchPath(settings, path), runner);
+  if (away !== '') throw unavailable(away);
   return '';
+}
+
+function unavailable(problem: string): CniError {
+  const details = 'which networks a pod asks for cannot be known until it can; pods that run are not affected';
+  return new CniError(ErrorCode.PluginNotAvailable, problem, details);
 }
 
 const validAttachments = z.looseObject({
@@ -178,41 +204,40 @@ const validAttachments = z.looseObject({
 
 /** Releases what belongs to no sandbox that the runtime knows, then lets the plugins look for themselves. */
 async function collect(call: MetaCall, runtimePath: readonly string[], context: MetaContext): Promise<string> {
-  const { journal, runner, cluster } = context;
+  const { settings } = call;
   const parsed = parseWith(validAttachments, call.config, source);
-  const valid: Key[] = parsed['cni.dev/valid-attachments'].map(({ containerID, ifname }) => ({
+  const runtime: Key[] = parsed['cni.dev/valid-attachments'].map(({ containerID, ifname }) => ({
     containerId: containerID,
     ifName: ifname,
   }));
-  const path = searchPath(call.settings, runtimePath);
-  const failures: string[] = [];
-  for (const key of await staleKeys(journal, valid)) {
-    try {
-      const entry = await journal.read(key);
-      if (entry !== undefined) await releaseEntry(key, entry, entry.plan.netns, releaseContext(path, context));
-      context.live?.follower.removed(key);
-    } catch (error) {
-      failures.push(`container ${key.containerId}: ${error instanceof Error ? error.message : String(error)}`);
-    }
-  }
-  failures.push(...(await collectNetworks(journal, await defaultList(call.settings, cluster), valid, path, runner)));
+  // Before all else has to wait: the API server may be slow to answer, or away.
+  const defaultNetwork = await defaultListIfAny(settings, context.cluster);
+  const common = defaultNetwork && (await findCommonNetworks(settings, context.cluster).catch(() => []));
+  const collection = { defaultNetwork, further: common?.slice(1).map(listOf) ?? [], runtime };
+  const release = releaseContext(searchPath(settings, runtimePath), context);
+  const failures = await context.queue.alone(() =>
+    collectGarbage(collection, release, (key) => context.live?.follower.removed(key)),
+  );
+  if (defaultNetwork === undefined) failures.push('the default network was not found');
   if (failures.length > 0) throw new CniError(ErrorCode.Internal, `not all could be collected: ${failures.join('; ')}`);
   return '';
 }
 
-async function defaultList(settings: Settings, cluster: Cluster | undefined): Promise<NetworkConfigList> {
-  const found = await findDefaultNetwork(settings, cluster);
-  return parseNetworkConfig(found.config, found.source, { defaultName: found.name });
-}
+const listOf = ({ config, source, name }: NetworkSource): NetworkConfigList =>
+  parseNetworkConfig(config, source, { defaultName: name });
 
-/** The default network, as far as it is known while the Kubernetes API is away: a node must be able to drain then. */
-async function defaultListAnyway(settings: Settings, cluster: Cluster | undefined): Promise<NetworkConfigList> {
-  try {
-    return await defaultList(settings, cluster);
-  } catch (error) {
-    if (!(error instanceof CniError && error.code === ErrorCode.TryAgainLater)) throw error;
-    return defaultList(settings, undefined);
-  }
+/**
+ * The default network, as far as it is known while the Kubernetes API is away: a node must be able to drain then.
+ *
+ * @returns undefined where it is not found.
+ */
+async function defaultListIfAny(
+  settings: Settings,
+  cluster: Cluster | undefined,
+): Promise<NetworkConfigList | undefined> {
+  const ofCluster = findDefaultNetwork(settings, cluster);
+  const found = ofCluster.catch(() => findDefaultNetwork(settings, undefined));
+  return found.then(listOf).catch(() => undefined);
 }
 
 /** The pod that a sandbox is for, by the arguments that container runtimes give; undefined for a sandbox without one. */

@@ -46,6 +46,8 @@ export interface Node extends AsyncDisposable {
   /** What the plugin `faulty` was given, at each ADD. */
   readonly configs: readonly JsonObject[];
   add(): Promise<Result>;
+  /** Attaches another sandbox, for a pod of the same namespace. */
+  addAlso(attachment: Attachment, podName: string): Promise<Result>;
   /** DEL from the journal alone, which is all there is of a pod that is gone. */
   remove(netns?: string): Promise<void>;
   /** Reason and message of the pod's events, in order, once there are so many. */
@@ -161,6 +163,10 @@ export async function startNode(options: (ipam: JsonObject) => NodeOptions): Pro
     reports,
     configs,
     add: () => addSandbox({ attachment, runtimeConfig, settings, cluster, pod: podOfSandbox }, release),
+    async addAlso(other, name) {
+      const pod = await cluster.pod(namespace, name);
+      return addSandbox({ attachment: other, runtimeConfig, settings, cluster, pod }, release);
+    },
     async remove(netns = sandbox.path) {
       const entry = await journal.read(attachment);
       if (entry !== undefined) await releaseEntry(attachment, entry, netns, release);

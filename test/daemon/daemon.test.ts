@@ -196,7 +196,8 @@ describe('with a cluster', { timeout }, () => {
     assert.match(await ready(), /^503 .*ECONNREFUSED/);
     const { exitStatus, stdout } = await node.call({ command: 'STATUS' });
     assert.equal(exitStatus, 1);
-    assert.equal(JSON.parse(stdout).code, 51);
+    assert.equal(JSON.parse(stdout).code, 50);
+    assert.match(JSON.parse(stdout).msg, /^the Kubernetes API cannot be followed: .*ECONNREFUSED/);
     await api.start(api.port);
   });
 });

@@ -80,10 +80,47 @@ test('a task that is alone waits for all before it, and all after it wait', asyn
   assert.deepEqual(steps.slice(5), ['b1 ends', 'alone again begins', 'alone again ends']);
 });
 
+test('what a task waits for first keeps its key waiting, but neither others nor a task that is alone', async () => {
+  const queue = new KeyedQueue();
+  const { steps, task, end } = recorder();
+  const first = Promise.withResolvers<void>();
+  const waiting = queue.run('a', task('a1'), () => first.promise);
+  void queue.run('a', task('a2'));
+  void queue.run('b', task('b1'));
+  void queue.alone(task('alone'));
+  await settle();
+  assert.deepEqual(steps, ['b1 begins']);
+  end('b1');
+  await settle();
+  assert.deepEqual(steps, ['b1 begins', 'b1 ends', 'alone begins']);
+  first.resolve();
+  await settle();
+  assert.equal(steps.length, 3, 'it began beside a task that is to be alone');
+  end('alone');
+  await settle();
+  assert.deepEqual(steps.slice(3), ['alone ends', 'a1 begins']);
+  end('a1');
+  await waiting;
+  await settle();
+  end('a2');
+  await queue.idle();
+  assert.deepEqual(steps.slice(5), ['a1 ends', 'a2 begins', 'a2 ends']);
+});
+
+test('a task whose wait fails does not run, and fails as the wait did', async () => {
+  const queue = new KeyedQueue();
+  const { steps, task } = recorder();
+  const refused = queue.run('a', task('a1'), () => Promise.reject(new Error('never')));
+  await assert.rejects(refused, { message: 'never' });
+  assert.equal(await queue.run('a', async () => 'next'), 'next');
+  assert.deepEqual(steps, []);
+});
+
 test('no order of tasks breaks the rules', async () => {
-  const wanted = fc.array(fc.constantFrom('a', 'b', 'c', 'alone'), { maxLength: 20 });
+  const wanted = fc.array(fc.constantFrom('a', 'b', 'c', 'a later', 'b later', 'alone'), { maxLength: 20 });
   await fc.assert(
-    fc.asyncProperty(wanted, fc.array(fc.nat({ max: 3 }), { minLength: 20, maxLength: 20 }), async (keys, lengths) => {
+    fc.asyncProperty(wanted, fc.array(fc.nat({ max: 3 }), { minLength: 20, maxLength: 20 }), async (names, lengths) => {
+      const keys = names.map((name) => name.replace(' later', ''));
       const queue = new KeyedQueue();
       const running = new Set<string>();
       const finished: number[] = [];
@@ -95,7 +132,8 @@ test('no order of tasks breaks the rules', async () => {
           running.delete(key);
           finished.push(index);
         };
-        return key === 'alone' ? queue.alone(task) : queue.run(key, task);
+        if (key === 'alone') return queue.alone(task);
+        return names[index] === key ? queue.run(key, task) : queue.run(key, task, () => settle());
       });
       await Promise.all(results);
       for (const key of ['a', 'b', 'c', 'alone']) {
