@@ -24,10 +24,12 @@ shim: node_modules ## build the CNI binary, which container runtimes execute
 	$(MAKE) --no-print-directory -C shim
 
 # In build/plexus.cjs: as CommonJS, what a command does not use is not loaded. koffi stays outside, for its binaries of
-# each platform.
-bundle: node_modules ## build the daemon as one file, as production runs it
-	esbuild src/cli/main.ts --bundle --platform=node --format=cjs --target=node24 --external:koffi --log-level=warning \
+# each platform; gRPC is a file of its own, for a node without devices would hold its text in memory.
+bundle := --bundle --platform=node --format=cjs --target=node24 --log-level=warning
+bundle: node_modules ## build the daemon as production runs it: build/plexus.cjs and build/grpc.cjs
+	esbuild src/cli/main.ts $(bundle) --external:koffi --alias:@grpc/grpc-js=./grpc.cjs --external:./grpc.cjs \
 		--define:import.meta.dirname=__dirname --outfile=build/plexus.cjs
+	esbuild @grpc/grpc-js $(bundle) --outfile=build/grpc.cjs
 
 # What it makes is kept in the repository: only whoever changes a .proto needs it.
 proto: node_modules ## types of kubelet's APIs from src/kubelet/*.proto
