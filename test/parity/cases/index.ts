@@ -1,6 +1,7 @@
 import type { ParityCase } from '../case.ts';
 import { bridgeCases } from './bridge.ts';
 import { bridgeVlanCases } from './bridge-vlan.ts';
+import { dummyCases } from './dummy.ts';
 import { hostDeviceCases } from './host-device.ts';
 import { hostLocalCases } from './host-local.ts';
 import { ipvlanCases } from './ipvlan.ts';
@@ -11,6 +12,7 @@ import { sbrCases } from './sbr.ts';
 import { staticCases } from './static.ts';
 import { tapCases } from './tap.ts';
 import { tuningCases } from './tuning.ts';
+import { vlanCases } from './vlan.ts';
 
 /** All cases, wherever they run. */
 export const allCases: readonly ParityCase[] = [
@@ -20,6 +22,8 @@ export const allCases: readonly ParityCase[] = [
   ...ipvlanCases,
   ...macvlanCases,
   ...ptpCases,
+  ...vlanCases,
+  ...dummyCases,
   ...tapCases,
   ...hostDeviceCases,
   ...hostLocalCases,

@@ -1,0 +1,4 @@
+import { vlanCases } from '../../parity/cases/vlan.ts';
+import { testParity } from '../../parity/harness.ts';
+
+testParity(vlanCases, 1);
