@@ -6,9 +6,9 @@ import { Access } from '../../src/kubernetes/access.ts';
 import { Client, segment } from '../../src/kubernetes/client.ts';
 import { ApiError, isNotFound, isTransient } from '../../src/kubernetes/error.ts';
 import { pod } from '../playground-api/manifests.ts';
-import { apiWithClient } from './playground.ts';
+import { onEachServer } from './server.ts';
 
-const options = { timeout: 20_000 };
+const options = { timeout: 60_000 };
 
 /** What a request failed with. */
 async function failureOf(request: Promise<unknown>): Promise<ApiError> {
@@ -44,14 +44,76 @@ async function serverWithClient(listener: RequestListener, path = '') {
   };
 }
 
-test('an object is read, and a request carries what it is told to', options, async () => {
-  await using running = await apiWithClient({ objects: [pod('a')] });
-  const read = await running.client.request({
-    path: '/api/v1/namespaces/default/pods/a',
-    query: { pretty: undefined },
+await onEachServer((server) => {
+  test('an object is read, and a request carries what it is told to', options, async () => {
+    await using running = await server.start([pod('a')]);
+    const read = await running.client.request({
+      path: '/api/v1/namespaces/default/pods/a',
+      query: { pretty: undefined },
+    });
+    assert.ok(typeof read === 'object' && read !== null && 'kind' in read);
+    assert.equal(read.kind, 'Pod');
   });
-  assert.ok(typeof read === 'object' && read !== null && 'kind' in read);
-  assert.equal(read.kind, 'Pod');
+
+  test('a Status object becomes an error that names the operation, the server and the reason', options, async () => {
+    await using running = await server.start();
+    const { proxy, client } = running;
+    const error = await failureOf(client.request({ path: '/api/v1/namespaces/default/pods/a' }));
+    assert.equal(
+      error.message,
+      `GET /api/v1/namespaces/default/pods/a of ${proxy.url}: 404 NotFound: pods "a" not found`,
+    );
+    assert.ok(isNotFound(error));
+    assert.ok(!isTransient(error));
+  });
+
+  test('what the server asks to wait is known in milliseconds, and overload is transient', options, async () => {
+    await using running = await server.start();
+    running.proxy.fault({ fail: 'TooManyRequests', retryAfterSeconds: 7 });
+    const error = await failureOf(running.client.request({ path: '/api/v1/pods' }));
+    assert.equal(error.status, 429);
+    assert.equal(error.retryAfter, 7_000);
+    assert.ok(isTransient(error));
+  });
+
+  test('an answer that is not JSON is an error, not a crash', options, async () => {
+    await using running = await server.start();
+    running.proxy.fault({ body: '<html>' });
+    const error = await failureOf(running.client.request({ path: '/api/v1/pods' }));
+    assert.match(error.message, /^GET \/api\/v1\/pods of http:\S+: .*not valid JSON/);
+  });
+
+  test('a server that does not answer is given up in time, and that is transient', options, async () => {
+    await using running = await server.start();
+    running.proxy.fault({ hang: true });
+    const error = await failureOf(running.client.request({ path: '/api/v1/pods', timeout: 30 }));
+    assert.match(error.message, /timeout/);
+    assert.equal(error.status, undefined);
+    assert.ok(isTransient(error));
+  });
+
+  test('a request ends when it is aborted, with the reason', options, async () => {
+    await using running = await server.start();
+    const stop = new AbortController();
+    running.proxy.fault({ hang: true, met: () => stop.abort(new Error('enough')) });
+    const error = await failureOf(running.client.request({ path: '/api/v1/pods', signal: stop.signal }));
+    assert.match(error.message, /: enough$/);
+  });
+
+  test('a connection that breaks is transient', options, async () => {
+    await using running = await server.start();
+    running.proxy.fault({ reset: true });
+    assert.ok(isTransient(await failureOf(running.client.request({ path: '/api/v1/pods' }))));
+  });
+
+  test('a server that is not there is transient, and named', options, async () => {
+    await using running = await server.start();
+    await running.proxy.close();
+    const error = await failureOf(running.client.request({ path: '/api/v1/pods' }));
+    assert.ok(isTransient(error));
+    assert.ok(error.message.includes('ECONNREFUSED'), error.message);
+    assert.ok(error.message.includes(running.proxy.url), error.message);
+  });
 });
 
 test("a server's URL may have a path, and the headers of the connection go with each request", options, async () => {
@@ -67,24 +129,6 @@ test("a server's URL may have a path, and the headers of the connection go with 
   ]);
 });
 
-test('a Status object becomes an error that names the operation, the server and the reason', options, async () => {
-  await using running = await apiWithClient();
-  const { api, client } = running;
-  const error = await failureOf(client.request({ path: '/api/v1/namespaces/default/pods/a' }));
-  assert.equal(error.message, `GET /api/v1/namespaces/default/pods/a of ${api.url}: 404 NotFound: pods "a" not found`);
-  assert.ok(isNotFound(error));
-  assert.ok(!isTransient(error));
-});
-
-test('what the server asks to wait is known in milliseconds, and overload is transient', options, async () => {
-  await using running = await apiWithClient();
-  running.api.fault({ fail: 'TooManyRequests', retryAfterSeconds: 7 });
-  const error = await failureOf(running.client.request({ path: '/api/v1/pods' }));
-  assert.equal(error.status, 429);
-  assert.equal(error.retryAfter, 7_000);
-  assert.ok(isTransient(error));
-});
-
 test('a Retry-After header counts where no Status object comes', options, async () => {
   await using running = await serverWithClient((_request, response) => {
     response.writeHead(503, { 'retry-after': '3' }).end('<html>');
@@ -94,51 +138,12 @@ test('a Retry-After header counts where no Status object comes', options, async 
   assert.equal(error.retryAfter, 3_000);
 });
 
-test('an answer that is not JSON is an error, not a crash', options, async () => {
-  await using running = await apiWithClient();
-  running.api.fault({ body: '<html>' });
-  const error = await failureOf(running.client.request({ path: '/api/v1/pods' }));
-  assert.match(error.message, /^GET \/api\/v1\/pods of http:\S+: .*not valid JSON/);
-});
-
-test('a server that does not answer is given up in time, and that is transient', options, async () => {
-  await using running = await apiWithClient();
-  running.api.fault({ hang: true });
-  const error = await failureOf(running.client.request({ path: '/api/v1/pods', timeout: 30 }));
-  assert.match(error.message, /timeout/);
-  assert.equal(error.status, undefined);
-  assert.ok(isTransient(error));
-});
-
 test('a body that never ends is given up in time as well', options, async () => {
   await using running = await serverWithClient((_request, response) => {
     response.writeHead(200).write('{');
   });
   const error = await failureOf(running.client.request({ path: '/x', timeout: 30 }));
   assert.match(error.message, /timeout/);
-});
-
-test('a request ends when it is aborted, with the reason', options, async () => {
-  await using running = await apiWithClient();
-  const stop = new AbortController();
-  running.api.fault({ hang: true, met: () => stop.abort(new Error('enough')) });
-  const error = await failureOf(running.client.request({ path: '/api/v1/pods', signal: stop.signal }));
-  assert.match(error.message, /: enough$/);
-});
-
-test('a connection that breaks is transient', options, async () => {
-  await using running = await apiWithClient();
-  running.api.fault({ reset: true });
-  assert.ok(isTransient(await failureOf(running.client.request({ path: '/api/v1/pods' }))));
-});
-
-test('a server that is not there is transient, and named', options, async () => {
-  await using running = await apiWithClient();
-  await running.api.close();
-  const error = await failureOf(running.client.request({ path: '/api/v1/pods' }));
-  assert.ok(isTransient(error));
-  assert.ok(error.message.includes('ECONNREFUSED'), error.message);
-  assert.ok(error.message.includes(running.api.url), error.message);
 });
 
 test(

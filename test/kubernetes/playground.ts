@@ -1,37 +1,14 @@
 import { setTimeout as sleep } from 'node:timers/promises';
-import { Access } from '../../src/kubernetes/access.ts';
-import { Client } from '../../src/kubernetes/client.ts';
 import { Cluster } from '../../src/kubernetes/cluster.ts';
 import type { Log } from '../../src/kubernetes/log.ts';
 import type { WatchTimings } from '../../src/kubernetes/watch.ts';
 import { type Api, type ApiOptions, startApi } from '../../src/playground/api/server.ts';
+import { accessTo } from './server.ts';
 
 export const silent: Log = { debug() {}, info() {}, warn() {}, error() {} };
 
 /** Retries at once: tests wait for what happens, not for time to pass. */
 export const quick: Partial<WatchTimings> = { firstRetry: 1, slowestRetry: 20 };
-
-/** The way to an embedded API. */
-export function accessTo(api: Api): Access {
-  return new Access({
-    origin: 'test',
-    load: () => Promise.resolve({ server: new URL(api.url), tls: {}, headers: {} }),
-  });
-}
-
-/** An embedded API and a client of it. */
-export async function apiWithClient(options: ApiOptions = {}) {
-  const api = await startApi(options);
-  const client = new Client(accessTo(api));
-  return {
-    api,
-    client,
-    async [Symbol.asyncDispose]() {
-      client[Symbol.dispose]();
-      await api.close();
-    },
-  };
-}
 
 export interface Playground extends AsyncDisposable {
   readonly api: Api;

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { JsonValue } from '../../src/cni/json.ts';
 import { Failure } from '../../src/playground/api/failure.ts';
-import { applyPatch } from '../../src/playground/api/patch.ts';
+import { patcherOf } from '../../src/playground/api/patch.ts';
 import { networkAttachmentDefinitions, pods } from '../../src/playground/api/resources.ts';
 
 interface Case {
@@ -13,7 +13,7 @@ interface Case {
 }
 
 const apply = (type: string, target: JsonValue, patch: JsonValue): JsonValue =>
-  applyPatch(pods, `application/${type}+json`, target, patch);
+  patcherOf(pods, `application/${type}+json`)(target, patch);
 
 const merges: readonly Case[] = [
   {
@@ -205,12 +205,12 @@ for (const { patch, message } of refused) {
 }
 
 test('patches of other types are refused, with those that are served for the resource', () => {
-  assert.throws(() => applyPatch(pods, 'application/apply-patch+yaml', {}, {}), {
+  assert.throws(() => patcherOf(pods, 'application/apply-patch+yaml'), {
     reason: 'UnsupportedMediaType',
     message:
       'a patch of type "application/apply-patch+yaml" is not served for pods; expected application/merge-patch+json, application/json-patch+json, application/strategic-merge-patch+json',
   });
-  assert.throws(() => applyPatch(networkAttachmentDefinitions, 'application/strategic-merge-patch+json', {}, {}), {
+  assert.throws(() => patcherOf(networkAttachmentDefinitions, 'application/strategic-merge-patch+json'), {
     message:
       'a patch of type "application/strategic-merge-patch+json" is not served for network-attachment-definitions; expected application/merge-patch+json, application/json-patch+json',
   });

@@ -11,10 +11,12 @@ import type { Endpoint } from './kube-apiserver.ts';
 /** An answer that is no success. */
 export class AdminError extends Error {
   readonly status: number;
+  readonly body: string;
 
-  constructor(message: string, status: number) {
-    super(message);
+  constructor(operation: string, status: number, body: string) {
+    super(`${operation}: ${status}: ${body}`);
     this.status = status;
+    this.body = body;
   }
 }
 
@@ -97,17 +99,17 @@ export class Admin implements Disposable {
   }
 
   /** Asks for anything, past the types. @throws {AdminError} */
-  ask(method: string, path: string, body?: object): Promise<unknown> {
-    return this.#ask(method, path, body);
+  ask(method: string, path: string, body?: object | string, type?: string): Promise<unknown> {
+    return this.#ask(method, path, body, type);
   }
 
   [Symbol.dispose](): void {
     this.#agent.destroy();
   }
 
-  async #ask(method: string, path: string, body?: object, type = 'application/json'): Promise<unknown> {
+  async #ask(method: string, path: string, body?: object | string, type = 'application/json'): Promise<unknown> {
     const { url, token } = this.#at;
-    const sent = body === undefined ? '' : JSON.stringify(body);
+    const sent = typeof body === 'object' ? JSON.stringify(body) : (body ?? '');
     const outgoing = (url.protocol === 'https:' ? https : http).request(new URL(path, url), {
       method,
       agent: this.#agent,
@@ -121,7 +123,7 @@ export class Admin implements Disposable {
     const [response] = await once(outgoing, 'response');
     const answer = await text(response);
     if (response.statusCode < 300) return JSON.parse(answer);
-    throw new AdminError(`${method} ${path}: ${response.statusCode}: ${answer}`, response.statusCode);
+    throw new AdminError(`${method} ${path}`, response.statusCode, answer);
   }
 }
 

@@ -4,7 +4,7 @@ import { isJsonObject, type JsonValue } from '../../cni/json.ts';
 import { issuesOf } from '../../kubernetes/issues.ts';
 import { Failure } from './failure.ts';
 import { type KubernetesObject, objectSchema, type StoredObject } from './object.ts';
-import { applyPatch } from './patch.ts';
+import { patcherOf } from './patch.ts';
 import { type Presentation, presentationFor } from './presentation.ts';
 import { bodyOf, type Target } from './request.ts';
 import { groupVersion } from './resources.ts';
@@ -140,10 +140,10 @@ async function replace(call: Call, name: string): Promise<KubernetesObject> {
 async function patch(call: Call, name: string): Promise<KubernetesObject> {
   const { request, store, target } = call;
   const { resource, namespace } = target;
+  const apply = patcherOf(resource, request.headers['content-type'] ?? '');
   const change = await bodyOf(request);
   const before = store.get(resource, namespace, name);
-  const patched = applyPatch(resource, request.headers['content-type'] ?? '', before, change);
-  const after = readObject(call, patched, name);
+  const after = readObject(call, apply(before, change), name);
   // A patch need not name a version: then it applies to whatever there is. With a UID, only to that object.
   const { uid } = after.metadata;
   if (uid !== before.metadata.uid) {

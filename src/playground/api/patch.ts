@@ -13,16 +13,17 @@ const patchers: ReadonlyMap<string, Patcher> = new Map<string, Patcher>([
 ]);
 
 /**
- * Applies a patch of one of the types that clients send.
+ * How a patch of one of the types that clients send is applied. It is asked for before anything else of the request is
+ * looked at.
  *
- * @throws {Failure} UnsupportedMediaType, BadRequest, Invalid.
+ * @throws {Failure} UnsupportedMediaType. {Failure} BadRequest, Invalid from what is returned.
  */
-export function applyPatch(resource: Resource, contentType: string, target: JsonValue, patch: JsonValue): JsonValue {
+export function patcherOf(resource: Resource, contentType: string): Patcher {
   const type = contentType.split(';')[0]?.trim() ?? '';
   // Of custom resources the API server does not know how lists are merged, and refuses it.
   const served = [...patchers.keys()].filter((each) => resource.group === '' || !each.includes('strategic'));
   const patcher = patchers.get(type);
-  if (patcher !== undefined && served.includes(type)) return patcher(target, patch);
+  if (patcher !== undefined && served.includes(type)) return patcher;
   throw new Failure(
     'UnsupportedMediaType',
     `a patch of type "${type}" is not served for ${resource.plural}; expected ${served.join(', ')}`,
