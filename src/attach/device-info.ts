@@ -1,4 +1,5 @@
 import { createHash } from 'node:crypto';
+import { channel } from 'node:diagnostics_channel';
 import { constants } from 'node:fs';
 import { mkdir, open, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
@@ -13,6 +14,9 @@ import { removeFile } from '../linux/atomic-file.ts';
  * Files in which device plugins, Plexus and network plugins tell each other about a device (device information
  * specification 1.1.0): device plugins write dp/, network plugins read and write cni/.
  */
+
+/** Told before and after a file is written. Tests end the process here. */
+const steps = channel('plexus:device-info');
 
 /** Bytes of one file. It becomes part of an annotation. */
 const maxSize = 16 * 1024;
@@ -65,7 +69,9 @@ export async function copyDeviceInfo(source: string | undefined, file: string): 
   const info = source === undefined ? undefined : await readDeviceInfo(source);
   if (info === undefined) return;
   await mkdir(dirname(file), { recursive: true, mode: 0o755 });
+  steps.publish({ at: 'write', file });
   await writeFile(file, JSON.stringify(info), { flag: 'wx', mode: 0o444 });
+  steps.publish({ at: 'written', file });
 }
 
 /**

@@ -4,10 +4,13 @@ import { mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { resourceNameAnnotation } from '../../src/attach/devices.ts';
 import type { JsonObject } from '../../src/cni/json.ts';
+import { pods } from '../../src/playground/api/resources.ts';
 import { playground } from '../kubernetes/playground.ts';
 import { network, pod } from '../playground-api/manifests.ts';
 import { ip } from '../plugins/support.ts';
+import { giveDevice, resource } from '../support/device.ts';
 import { buildShim } from '../support/shim.ts';
 
 const root = resolve(import.meta.dirname, '../..');
@@ -28,7 +31,7 @@ export interface CrashingNode extends AsyncDisposable {
   spoolEmpty(): Promise<void>;
   /** Fulfilled once the daemon has ended. */
   ended(): Promise<void>;
-  /** All that an ADD may hold: the pod's interfaces, addresses given away, entries of the journal. */
+  /** All that an ADD may hold: the pod's interfaces, addresses given away, files about devices, entries of the journal. */
   held(netns: string): Promise<{ links: unknown[]; reserved: string[]; journal: string[] }>;
 }
 
@@ -38,10 +41,11 @@ export async function crashingNode(): Promise<CrashingNode> {
   const dataDir = join(directory, 'networks');
   const ipam = { type: 'host-local', dataDir };
   const second = { cniVersion: '0.3.1', type: 'macvlan', master: 'ens6', ipam: { ...ipam, subnet: '10.1.0.0/24' } };
+  const { metadata, ...definition } = network('net-a', JSON.stringify(second));
   const kubernetes = await playground({
     objects: [
       pod('app', { annotations: { 'k8s.v1.cni.cncf.io/networks': 'net-a' } }),
-      network('net-a', JSON.stringify(second)),
+      { ...definition, metadata: { ...metadata, annotations: { [resourceNameAnnotation]: resource } } },
     ],
   });
   const file = (name: string) => join(directory, name);
@@ -59,6 +63,7 @@ export async function crashingNode(): Promise<CrashingNode> {
     nodeName: 'node-1',
     metricsPort: 0,
     clusterNetwork: file('10-default.conflist'),
+    ...(await giveDevice(directory, kubernetes.api.store.get(pods, 'default', 'app').metadata.uid)),
   });
   const configuration = {
     cniVersion: '1.1.0',
@@ -132,6 +137,7 @@ export async function crashingNode(): Promise<CrashingNode> {
       const links = (await ip(netns, 'link')).map(({ ifname }) => ifname).filter((name) => name !== 'lo');
       const files = await readdir(dataDir, { recursive: true }).catch(() => []);
       const reserved = files.filter((name) => /\/[0-9a-f:]+[.:][0-9a-f.:]*$/.test(name)).sort();
+      reserved.push(...(await readdir(file('devinfo/cni')).catch(() => [])));
       return { links, reserved, journal: await readdir(join(directory, 'state/journal')) };
     },
 
