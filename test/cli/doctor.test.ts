@@ -84,6 +84,27 @@ const lacks = ({ stdout }: Ended): string[] =>
   stdout.split('\n').flatMap((line) => /^LACKS {2}(.*)$/.exec(line)?.[1] ?? []);
 
 describe('plexus doctor', { timeout }, () => {
+  test('looks at the networks that every pod gets, and at what they need', async () => {
+    await using node = await soundNode();
+    await node.write('net.d/20-storage.conflist', {
+      cniVersion: '1.0.0',
+      name: 'storage',
+      plugins: [{ type: 'macvlan', master: 'ens9' }],
+    });
+    const runtime = { cniVersion: '1.0.0', name: 'plexus', type: 'plexus', clusterNetwork: 'main' };
+    await node.write('net.d/00-plexus.conf', { ...runtime, defaultNetworks: ['storage', 'backup'] });
+    const ended = await node.doctor('--no-cluster');
+    assert.match(ended.stdout, /^ok +defaultNetworks\[0\] +storage, .*20-storage\.conflist$/m);
+    const lacking = lacks(ended);
+    const found = (pattern: RegExp) =>
+      assert.ok(
+        lacking.some((line) => pattern.test(line)),
+        lacking.join('\n'),
+      );
+    found(/^defaultNetworks\[1\] +the network defaultNetworks\[1\], "backup", was not found; .*To do: install/);
+    found(/ens9/);
+  });
+
   test('finds nothing where nothing is lacking, and changes nothing', async () => {
     await using node = await soundNode();
     await using _ = await node.daemon();

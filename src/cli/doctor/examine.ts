@@ -12,7 +12,7 @@ import { checkMasquerade } from './masquerade.ts';
 import { definitionsIn, definitionsOf, readDefinitions } from './networks.ts';
 import { checkDaemon, checkDirectories } from './node.ts';
 import { checkInterfaces, checkKinds, checkPlugins, pluginUse } from './plugins.ts';
-import { checkDefaultNetwork, checkRuntime } from './runtime.ts';
+import { checkDefaultNetwork, checkNamedNetworks, checkRuntime } from './runtime.ts';
 import { checkSpool } from './spool.ts';
 
 /** Milliseconds in which the API server must have listed pods and networks. */
@@ -44,6 +44,9 @@ export async function examine(config: DaemonConfig, files: readonly string[] | u
     const { finding, network } = await checkDefaultNetwork(runtime.settings, cluster);
     findings.push(finding);
     if (network !== undefined) networks.push(network);
+    const named = await checkNamedNetworks(runtime.settings, cluster);
+    findings.push(...named.findings);
+    networks.push(...named.networks);
   }
   const definitions =
     files !== undefined ? definitionsIn(await readManifests(files)) : cluster ? definitionsOf(cluster) : [];

@@ -1,6 +1,6 @@
 import { access, constants, readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { findDefaultNetwork, metaPlugins } from '../../attach/default-network.ts';
+import { findDefaultNetwork, findNamedNetworks, metaPlugins } from '../../attach/default-network.ts';
 import { parseSettings, type Settings } from '../../attach/settings.ts';
 import { parseNetworkConfig } from '../../cni/config.ts';
 import { findPlugin } from '../../cni/exec.ts';
@@ -111,6 +111,29 @@ export async function checkDefaultNetwork(
     const remedy = 'install the default network, or correct clusterNetwork: no pod can start';
     return { finding: lacking('default network', messageOf(error), remedy), network: undefined };
   }
+}
+
+/** Each of the networks that pods get next without asking. */
+export async function checkNamedNetworks(
+  settings: Settings,
+  cluster: Cluster | undefined,
+): Promise<{ readonly findings: readonly Finding[]; readonly networks: readonly UsedNetwork[] }> {
+  const findings: Finding[] = [];
+  const networks: UsedNetwork[] = [];
+  for (const [index, outcome] of (await Promise.allSettled(findNamedNetworks(settings, cluster))).entries()) {
+    const what = `defaultNetworks[${index}]`;
+    try {
+      if (outcome.status === 'rejected') throw outcome.reason;
+      const { config, source, name } = outcome.value;
+      const list = parseNetworkConfig(config, source, { defaultName: name });
+      findings.push(fine(what, `${list.name}, ${source}`));
+      networks.push({ name: list.name, list });
+    } catch (error) {
+      const remedy = `install that network, or correct ${what}: no pod outside of systemNamespaces can start`;
+      findings.push(lacking(what, messageOf(error), remedy));
+    }
+  }
+  return { findings, networks };
 }
 
 const textOr = (value: unknown, otherwise: string): string =>
