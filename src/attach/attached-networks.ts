@@ -3,23 +3,26 @@ import type { Entry } from '../journal/entry.ts';
 import type { NetworkStatus } from '../kubernetes/status.ts';
 import { withDefaultRoutes } from './default-route.ts';
 import { rememberedDeviceInfo } from './device-info.ts';
-import { bySettled } from './difference.ts';
 import { type AttachedNetwork, networkStatus } from './network-status.ts';
 import { plannedList } from './plan.ts';
 import { podLinks } from './pod-links.ts';
 
 /**
- * What a sandbox is attached to by the journal, less what is being attached or detached.
+ * What a sandbox is attached to by the journal: what could not be detached is, too.
  *
  * @throws {CniError} when the journal has what is no result.
  */
 export function attachedNetworks(entry: Entry): readonly AttachedNetwork[] {
-  const [settled] = bySettled(entry);
-  const attached = settled.map((planned) => {
+  const attached = entry.plan.attachments.flatMap((planned) => {
     const { network, ifName } = planned;
-    const { cniVersion } = plannedList(planned);
-    const result = decodeResult(entry.results.get(ifName) ?? {}, cniVersion, `network ${network}: result`);
-    return { ...planned, result };
+    const raw = entry.results.get(ifName);
+    if (raw === undefined) return [];
+    const result = decodeResult(
+      raw,
+      plannedList(planned).cniVersion,
+      `network ${network}, interface ${ifName}: result`,
+    );
+    return [{ ...planned, result }];
   });
   return withDefaultRoutes(attached);
 }

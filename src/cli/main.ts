@@ -1,7 +1,9 @@
 import { basename } from 'node:path';
 import { Command } from 'commander';
 import manifest from '../../package.json' with { type: 'json' };
+import { attachCommand } from './attach.ts';
 import { daemonCommand } from './daemon.ts';
+import { detachCommand } from './detach.ts';
 import { doctorCommand } from './doctor.ts';
 import { explainCommand } from './explain.ts';
 import { gcCommand } from './gc.ts';
@@ -16,7 +18,9 @@ const program = new Command(isKubectlPlugin ? 'kubectl plexus' : 'plexus')
   .description(manifest.description)
   .version(manifest.version, '--version')
   .showHelpAfterError('(plexus --help lists commands and options)')
+  .addCommand(attachCommand())
   .addCommand(daemonCommand())
+  .addCommand(detachCommand())
   .addCommand(doctorCommand())
   .addCommand(explainCommand())
   .addCommand(gcCommand())

@@ -31,6 +31,18 @@ export function parsePort(text: string): number {
   throw new InvalidArgumentError('expected a number.');
 }
 
+/** @returns Milliseconds. */
+function parseSeconds(text: string): number {
+  if (/^\d{1,5}$/.test(text)) return Number(text) * 1000;
+  throw new InvalidArgumentError('expected a number of seconds.');
+}
+
+/** Adds how long a daemon elsewhere is waited for, in milliseconds as `timeout`. */
+export function withTimeout(command: Command): Command {
+  const option = new Option('--timeout <seconds>', 'how long the daemon is waited for; 0: not at all');
+  return command.addOption(option.argParser(parseSeconds).default(60_000, '60'));
+}
+
 const formats = ['json', 'yaml', 'wide'] as const;
 
 /** How an answer is printed: as a document for programs, or with all columns; as a table for people where it is absent. */

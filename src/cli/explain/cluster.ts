@@ -26,7 +26,8 @@ export function openCluster(kubeconfig: string | undefined): OpenCluster {
   return { cluster, [Symbol.asyncDispose]: () => cluster.close() };
 }
 
-function accessTo(kubeconfig: string | undefined): Access {
+/** How kubectl would reach the cluster. @see openCluster */
+export function accessTo(kubeconfig: string | undefined): Access {
   const [file, ...more] = (kubeconfig ?? process.env['KUBECONFIG'] ?? '').split(':').filter((path) => path !== '');
   if (more.length > 0) throw new Error('KUBECONFIG names several files: give the one with the cluster by --kubeconfig');
   if (file !== undefined) return Access.kubeconfig(file);

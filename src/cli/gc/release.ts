@@ -60,7 +60,7 @@ async function throughDaemon(config: DaemonConfig): Promise<Releaser> {
 }
 
 /** Of a CNI error; else the answer as it is. */
-function messageIn(stdout: string): string {
+export function messageIn(stdout: string): string {
   const error = z.object({ msg: z.string() }).safeParse(asJson(stdout));
   return error.success ? error.data.msg : stdout;
 }

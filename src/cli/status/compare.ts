@@ -75,7 +75,7 @@ async function lookInto(netns: string): Promise<Sandbox> {
 }
 
 async function compare(entry: Entry, planned: PlannedAttachment, sandbox: Sandbox, look: Look): Promise<Compared> {
-  const differences = unfinished(entry);
+  const differences = unfinished(entry, planned);
   let list: NetworkConfigList | undefined;
   let wanted: WantedInterface | undefined;
   try {
@@ -93,9 +93,11 @@ async function compare(entry: Entry, planned: PlannedAttachment, sandbox: Sandbo
   return { entry, planned, plugins: list?.plugins.map(({ type }) => type) ?? [], wanted, found, differences };
 }
 
-function unfinished({ complete, deleted }: Entry): string[] {
+function unfinished({ complete, deleted, detaching, results }: Entry, { ifName }: PlannedAttachment): string[] {
   if (deleted.size > 0) return ['its DEL has not ended: this is still held'];
-  return complete ? [] : ['its ADD has not ended: it is under way, or the daemon was killed in its midst'];
+  if (!complete) return ['its ADD has not ended: it is under way, or the daemon was killed in its midst'];
+  if (detaching.has(ifName)) return ['it is being detached, or could not be: this may still be held'];
+  return results.has(ifName) ? [] : ['it is being attached, or could not be taken back: this may be held'];
 }
 
 function foundInterface(ifName: string, sandbox: Exclude<Sandbox, string>): FoundInterface | undefined {

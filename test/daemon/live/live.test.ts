@@ -178,7 +178,7 @@ describe('a network that fails', options, () => {
     const sandbox = await node.addPod('net-f,net-a');
     node.faults.delete = new CniError(111, 'the circuit hangs');
     node.annotate('net-b');
-    await eventually(() => node.status().map(({ name }) => name), ['cluster-net', 'default/net-b']);
+    await eventually(() => node.status().map(({ name }) => name), ['cluster-net', 'default/net-f', 'default/net-b']);
     await eventually(() => node.waits.at(-1), 1_000);
     node.passTime();
     await eventually(() => node.waits.at(-1), 2_000);

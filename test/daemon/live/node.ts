@@ -60,6 +60,8 @@ export interface LiveNode extends AsyncDisposable {
   call(command: string, sandbox: Sandbox, config?: JsonObject): Promise<Answer>;
   /** Says what a pod asks for; undefined removes the annotation. */
   annotate(networks: string | undefined, name?: string): void;
+  /** What a pod asks for. */
+  annotation(name?: string): string | undefined;
   define(name: string, config: JsonObject): void;
   /** Deletes a pod as a cluster does, without its sandbox. */
   deletePod(name?: string): void;
@@ -188,6 +190,7 @@ export async function startLiveNode({
     },
     call,
     annotate,
+    annotation: (name = 'app') => podOf(name).metadata.annotations?.[networksAnnotation],
     define: (name, each) => void api.store.create(network(name, JSON.stringify(each))),
     deletePod: (name = 'app') => void api.store.delete(pods, 'default', name),
     status,
