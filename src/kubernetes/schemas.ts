@@ -59,5 +59,3 @@ export const identitySchema = z.object({
 
 /** Of a whole pod. */
 export const hostNetworkSchema = z.object({ spec: z.object({ hostNetwork: z.boolean().nullish() }).nullish() });
-
-export const uidSchema = z.object({ metadata: z.object({ uid: z.string() }) });

@@ -1,8 +1,10 @@
 import { Backoff } from './backoff.ts';
 import { type Client, segment } from './client.ts';
 import { ApiError, isNotFound } from './error.ts';
+import { kubeletUid } from './pods.ts';
 import { retry } from './retry.ts';
-import { type Pod, uidSchema } from './schemas.ts';
+import { type Pod, podSchema } from './schemas.ts';
+import { metadataForm } from './watch.ts';
 
 export const networkStatusAnnotation = 'k8s.v1.cni.cncf.io/network-status';
 
@@ -55,25 +57,28 @@ export async function setNetworkStatus(
     throw new ApiError(`${what} is ${size} bytes long, at most ${maxAnnotation} fit`, { status: 413 });
   }
   const path = `/api/v1/namespaces/${segment('namespace', namespace)}/pods/${segment('pod', name)}`;
-  const patch = {
-    method: 'PATCH',
-    path: `${path}/status`,
-    contentType: 'application/merge-patch+json',
-    body: { metadata: { uid, annotations: { [networkStatusAnnotation]: value } } },
-    timeout: 5_000,
-    signal,
-  } as const;
+  let target = uid;
+  let moved = false;
   const write = async (): Promise<boolean> => {
+    moved = false;
+    const body = { metadata: { uid: target, annotations: { [networkStatusAnnotation]: value } } };
+    const contentType = 'application/merge-patch+json';
     try {
-      await client.request(patch);
+      await client.request({ method: 'PATCH', path: `${path}/status`, contentType, body, timeout: 5_000, signal });
       return true;
     } catch (error) {
       if (isNotFound(error)) return false;
-      if (isRefusal(error) && (await isReplaced(client, path, uid, signal))) return false;
+      if (!isRefusal(error)) throw error;
+      const current = await currentPod(client, path, signal, error);
+      if (current === undefined || kubeletUid(current) !== kubeletUid(pod)) return false;
+      // The mirror of a static pod was made anew, and is another object; the pod itself still runs.
+      moved = current.metadata.uid !== target;
+      target = current.metadata.uid;
       throw error;
     }
   };
-  return retry(write, { attempts: 5, backoff: new Backoff(100, 2_000), signal, also: isConflict });
+  const backoff = new Backoff(100, 2_000);
+  return retry(write, { attempts: 5, backoff, signal, also: (error) => moved || isConflict(error) });
 }
 
 function isConflict(error: unknown): boolean {
@@ -88,11 +93,22 @@ function isRefusal(error: unknown): boolean {
   return isConflict(error) || (error instanceof ApiError && error.status === 422);
 }
 
-async function isReplaced(client: Client, path: string, uid: string, signal: AbortSignal): Promise<boolean> {
+/**
+ * The pod that has the name now; undefined where none has.
+ *
+ * @throws The refusal that led here, where it cannot be known.
+ */
+async function currentPod(
+  client: Client,
+  path: string,
+  signal: AbortSignal,
+  refusal: unknown,
+): Promise<Pod | undefined> {
   try {
-    const { metadata } = uidSchema.parse(await client.request({ path, timeout: 5_000, signal }));
-    return metadata.uid !== uid;
+    const accept = metadataForm('PartialObjectMetadata');
+    return podSchema.parse(await client.request({ path, accept, timeout: 5_000, signal }));
   } catch (error) {
-    return isNotFound(error);
+    if (isNotFound(error)) return undefined;
+    throw refusal;
   }
 }

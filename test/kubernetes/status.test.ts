@@ -108,6 +108,31 @@ await onEachServer((server) => {
     assert.equal(await written(admin), undefined);
   });
 
+  test('a static pod whose mirror is made anew meanwhile is told in the new one', options, async () => {
+    const mirror = pod('a', { annotations: { 'kubernetes.io/config.mirror': 'f00d' } });
+    await using running = await server.start([mirror]);
+    const { admin, proxy } = running;
+    const seen = await known(admin);
+    const again = async (): Promise<void> => {
+      await admin.delete(pods, 'default', 'a');
+      await admin.create(mirror);
+    };
+    proxy.fault({ match: patches, met: again });
+    assert.equal(await write(running, seen), true);
+    assert.equal(await written(admin), JSON.stringify(statuses, undefined, 4));
+  });
+
+  test('the mirror of another static pod under the name is not written to', options, async () => {
+    const mirror = (uid: string) => pod('a', { annotations: { 'kubernetes.io/config.mirror': uid } });
+    await using running = await server.start([mirror('f00d')]);
+    const { admin } = running;
+    const seen = await known(admin);
+    await admin.delete(pods, 'default', 'a');
+    await admin.create(mirror('beef'));
+    assert.equal(await write(running, seen), false);
+    assert.equal(await written(admin), undefined);
+  });
+
   test('a pod that is deleted between a conflict and the look at it is gone', options, async () => {
     await using running = await server.start([pod('a')]);
     const { admin, proxy } = running;
