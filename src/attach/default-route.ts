@@ -120,7 +120,12 @@ export async function setDefaultRoutes(
   for (const { each, ways } of asking) {
     const link = all.find(({ name }) => name === each.ifName);
     if (link === undefined) {
-      throw new Error(`interface ${each.ifName}, which asks for the default route, is not in ${netns}`);
+      throw new CniError(
+        ErrorCode.InvalidNetworkConfig,
+        `network ${each.network}, interface ${each.ifName}: the pod wants its default route there, but the network made ` +
+          'no such interface',
+        'remove "default-route" from the annotation, or give it to another network',
+      );
     }
     const wanted = ways.map((way) => {
       const old = defaults.filter(({ family }) => family === way.family);

@@ -37,7 +37,7 @@ const RTNH_F_ONLINK = 4;
 /** enum rt_scope_t: how far away a destination is. */
 export const Scope = { universe: 0, site: 200, link: 253, host: 254, nowhere: 255 } as const;
 
-/** A unicast route with one way to go: of a route with several, the first. */
+/** A unicast route with one way to go: of a route of IPv4 with several, the first. In IPv6, each way is a route. */
 export interface Route {
   readonly family: 4 | 6;
   /** Undefined: the default route. Of the route's family, as `source`. */
@@ -73,13 +73,12 @@ export const routes = {
   list({ family, index, table }: RouteFilter = {}): Request<readonly Route[]> {
     const code = family === undefined ? AF_UNSPEC : familyCode(family);
     return dump('list routes', RTM_GETROUTE, [header({ family: code })], (payload) => {
-      const route = decodeRoute(payload);
-      const wanted =
-        route !== undefined &&
-        (family === undefined || route.family === family) &&
-        (index === undefined || route.index === index) &&
-        (table === undefined || route.table === table);
-      return wanted ? route : undefined;
+      return decodeRoutes(payload).filter(
+        (route) =>
+          (family === undefined || route.family === family) &&
+          (index === undefined || route.index === index) &&
+          (table === undefined || route.table === table),
+      );
     });
   },
 
@@ -164,31 +163,33 @@ function encodeRoute(route: Route): Buffer[] {
   ];
 }
 
-function decodeRoute(payload: Buffer): Route | undefined {
+function decodeRoutes(payload: Buffer): readonly Route[] {
   const family = familyOf(payload.readUInt8(0));
   const flags = payload.readUInt32LE(8);
   const type = payload.readUInt8(7);
-  if (family === undefined || type !== RTN_UNICAST || (flags & RTM_F_CLONED) !== 0) return undefined;
+  if (family === undefined || type !== RTN_UNICAST || (flags & RTM_F_CLONED) !== 0) return [];
   const attributes = Attributes.decode(payload.subarray(12));
   const length = payload.readUInt8(1);
   const destination = ipOf(attributes.bytes(RTA_DST));
-  if (destination !== undefined && destination.family !== family) return undefined;
-  const hop = firstHop(attributes.bytes(RTA_MULTIPATH));
+  if (destination !== undefined && destination.family !== family) return [];
+  const [first, ...others] = hopsOf(attributes.bytes(RTA_MULTIPATH));
   const metrics = attributes.nested(RTA_METRICS);
-  return {
+  const route = {
     family,
     destination: destination && length > 0 ? { ip: destination, length } : undefined,
-    gateway: decodeGateway(attributes) ?? hop?.gateway,
-    index: attributes.u32(RTA_OIF) ?? hop?.index,
+    gateway: decodeGateway(attributes) ?? first?.gateway,
+    index: attributes.u32(RTA_OIF) ?? first?.index,
     source: ipOf(attributes.bytes(RTA_PREFSRC)),
     table: attributes.u32(RTA_TABLE) ?? payload.readUInt8(4),
     priority: attributes.u32(RTA_PRIORITY),
     scope: payload.readUInt8(6),
     mtu: metrics?.u32(RTAX_MTU),
     advmss: metrics?.u32(RTAX_ADVMSS),
-    onLink: (flags & RTNH_F_ONLINK) !== 0 || hop?.onLink === true,
+    onLink: (flags & RTNH_F_ONLINK) !== 0 || first?.onLink === true,
     protocol: payload.readUInt8(5),
   };
+  // The kernel tells of all ways of IPv6 to one destination together, though each was made, and can be deleted, alone.
+  return family === 6 ? [route, ...others.map((hop) => ({ ...route, ...hop }))] : [route];
 }
 
 /** struct rtvia: a family of two bytes, then the address. */
@@ -202,13 +203,23 @@ function decodeGateway(attributes: Attributes): IP | undefined {
   return ipOf(attributes.bytes(RTA_GATEWAY)) ?? ipOf(attributes.bytes(RTA_VIA)?.subarray(2));
 }
 
-/** The first way of a route with several: struct rtnexthop of linux/rtnetlink.h, its attributes behind it. */
-function firstHop(multipath: Buffer | undefined): Pick<Route, 'gateway' | 'index' | 'onLink'> | undefined {
-  if (multipath === undefined || multipath.length < 8) return undefined;
-  const length = Math.min(multipath.readUInt16LE(0), multipath.length);
-  return {
-    index: multipath.readInt32LE(4),
-    gateway: decodeGateway(Attributes.decode(multipath.subarray(8, length))),
-    onLink: (multipath.readUInt8(2) & RTNH_F_ONLINK) !== 0,
-  };
+type Hop = Pick<Route, 'gateway' | 'index' | 'onLink'>;
+
+const hopHeaderLength = 8;
+
+/** The ways of a route with several: each a struct rtnexthop of linux/rtnetlink.h, with its attributes behind it. */
+function hopsOf(multipath: Buffer | undefined): readonly Hop[] {
+  const hops: Hop[] = [];
+  for (let rest = multipath; rest !== undefined && rest.length >= hopHeaderLength; ) {
+    const length = Math.min(rest.readUInt16LE(0), rest.length);
+    if (length < hopHeaderLength) break;
+    hops.push({
+      index: rest.readInt32LE(4),
+      gateway: decodeGateway(Attributes.decode(rest.subarray(hopHeaderLength, length))),
+      onLink: (rest.readUInt8(2) & RTNH_F_ONLINK) !== 0,
+    });
+    // RTNH_ALIGN
+    rest = rest.subarray((length + 3) & ~3);
+  }
+  return hops;
 }

@@ -31,7 +31,7 @@ export interface Faults {
 
 /** Everything of a node that attaching needs, with one pod in it. */
 export interface Node extends AsyncDisposable {
-  /** Holds the journal, as a daemon's stateDir does. */
+  /** Holds the journal, as a daemon's stateDir does; executed plugins are looked for in it. */
   readonly directory: string;
   readonly api: Playground['api'];
   readonly cluster: Playground['cluster'];
@@ -129,14 +129,14 @@ export async function startNode(options: (ipam: JsonObject) => NodeOptions): Pro
   const configs: JsonObject[] = [];
   const runner = new Runner({ builtin: [...builtinPlugins, faultyPlugin(faults, configs)] });
   const reports: AttachmentReport[] = [];
-  const release: ReleaseContext = { journal, runner, path: [], report: (report) => reports.push(report) };
+  const release: ReleaseContext = { journal, runner, path: [directory], report: (report) => reports.push(report) };
   const sandbox = await testNamespace();
   const attachment = {
     containerId: 'sandbox-1',
     netns: sandbox.path,
     ifName: 'eth0',
     args: parseArgs(`IgnoreUnknown=1;K8S_POD_NAMESPACE=${namespace};K8S_POD_NAME=${podName}`),
-    path: [],
+    path: [directory],
   };
   const settings = parseSettings(
     {

@@ -3,7 +3,7 @@ import { test } from 'node:test';
 import { addresses } from '../../src/linux/address.ts';
 import { isKernelRoute, mainTable, type Route, routes, Scope } from '../../src/linux/route.ts';
 import { Rtnetlink } from '../../src/linux/rtnetlink.ts';
-import { parseIP, parsePrefix } from '../../src/net/ip.ts';
+import { formatIP, parseIP, parsePrefix } from '../../src/net/ip.ts';
 import { type TestNamespace, testNamespace } from '../support/namespace.ts';
 import { create, ip, ipChange } from './support.ts';
 
@@ -157,7 +157,7 @@ test('two routes to one destination stand side by side where their ways or prior
   assert.equal(list.filter(({ destination }) => destination === undefined).length, 3);
 });
 
-test('of a route with several ways, the first is read', async () => {
+test('of a route of IPv4 with several ways, the first is read; in IPv6, each way is a route, and can be deleted alone', async () => {
   await using home = await testNamespace();
   const { netlink, index } = await routed(home);
   using _ = netlink;
@@ -171,8 +171,17 @@ test('of a route with several ways, the first is read', async () => {
     { family: 4, gateway: parseIP('10.0.0.3'), index, onLink: true },
   );
   assert.partialDeepStrictEqual(
-    list.find(({ family, destination }) => family === 6 && destination?.ip.bytes[1] === 1),
-    { family: 6, gateway: parseIP('fd00::3'), index },
+    list.filter(({ family, destination }) => family === 6 && destination?.ip.bytes[1] === 1),
+    [
+      { family: 6, gateway: parseIP('fd00::3'), index },
+      { family: 6, gateway: parseIP('fd00::4'), index },
+    ],
+  );
+  await netlink.run(...list.filter(({ gateway }) => gateway && formatIP(gateway) === 'fd00::4').map(routes.delete));
+  const [left] = await netlink.run(routes.list({ family: 6, table: mainTable }));
+  assert.deepEqual(
+    left.flatMap(({ gateway }) => (gateway ? formatIP(gateway) : [])),
+    ['fd00::3'],
   );
 });
 

@@ -65,13 +65,14 @@ export function get<T>(
  * A request for all objects of a kind.
  *
  * @param payload The family's fixed header, then attributes.
- * @param decode Is given payloads that have at least the same fixed header. What it returns undefined for is left out.
+ * @param decode Is given payloads that have at least the same fixed header. What it returns undefined for is left out; of
+ *   what tells of several objects, it returns a list.
  */
 export function dump<T>(
   operation: string,
   type: number,
   payload: readonly [header: Buffer, ...attributes: readonly Buffer[]],
-  decode: (payload: Buffer) => T | undefined,
+  decode: (payload: Buffer) => T | readonly T[] | undefined,
 ): Request<readonly T[]> {
   return {
     operation,
@@ -79,6 +80,6 @@ export function dump<T>(
     flags: NLM_F_REQUEST | NLM_F_DUMP,
     payload: Buffer.concat(payload),
     isDump: true,
-    decode: (payloads) => payloads.flatMap((each) => (each.length < payload[0].length ? [] : (decode(each) ?? []))),
+    decode: (payloads) => payloads.flatMap<T>((each) => (each.length < payload[0].length ? [] : (decode(each) ?? []))),
   };
 }
