@@ -7,7 +7,7 @@ import { NetworkNotFoundError } from '../kubernetes/networks.ts';
 import type { NetworkStatus } from '../kubernetes/status.ts';
 import { addedMessage, attachOne, UndoneError } from './attach-one.ts';
 import { setDefaultRoutes, withDefaultRoutes } from './default-route.ts';
-import { type AttachedNetwork, networkStatus } from './network-status.ts';
+import { type AttachedNetwork, hasInterface, networkStatus } from './network-status.ts';
 import { type PlanRequest, planAttachments, type ReadyAttachment, type ReadyPlan } from './plan.ts';
 import { podLinks } from './pod-links.ts';
 import { type ReleaseContext, releaseEntry } from './release.ts';
@@ -85,7 +85,7 @@ async function rename(
 /** Events, in the order of the attachments. */
 function tellAdded(done: readonly Made[], { cluster, pod }: PlanRequest): void {
   if (pod === undefined) return;
-  for (const planned of done) {
+  for (const planned of done.filter(hasInterface)) {
     const message = addedMessage({ planned }, planned.result);
     cluster?.event(pod, { type: 'Normal', reason: 'AddedInterface', message });
   }

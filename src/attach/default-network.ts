@@ -3,8 +3,10 @@ import { extname, join } from 'node:path';
 import { CniError, ErrorCode, toCniError } from '../cni/error.ts';
 import { isJsonObject } from '../cni/json.ts';
 import { parseJson } from '../cni/parse-json.ts';
+import { withPluginFiles } from '../cni/plugin-files.ts';
 import type { Cluster } from '../kubernetes/cluster.ts';
 import type { NetworkAttachmentDefinition } from '../kubernetes/schemas.ts';
+import { auxiliaryChain } from './auxiliary-chain.ts';
 import type { Settings } from './settings.ts';
 
 /** A network's configuration as it was found. */
@@ -62,11 +64,12 @@ export async function findCommonNetworks(
   settings: Settings,
   cluster: Cluster | undefined,
 ): Promise<readonly [NetworkSource, ...NetworkSource[]]> {
-  const [first, ...named] = await Promise.all([
+  const [first, auxiliary, ...named] = await Promise.all([
     findDefaultNetwork(settings, cluster),
+    auxiliaryChain(settings),
     ...findNamedNetworks(settings, cluster),
   ]);
-  return [first, ...furtherDelegates(settings), ...named];
+  return [first, ...furtherDelegates(settings), ...named, ...auxiliary];
 }
 
 /** Finds each of `defaultNetworks`, in order. */
@@ -194,5 +197,6 @@ async function readSource(path: string): Promise<NetworkSource | undefined> {
   if (!isJsonObject(json)) throw new CniError(ErrorCode.DecodingFailure, `${path}: expected a JSON object`);
   const plugins = Array.isArray(json['plugins']) ? json['plugins'] : [json];
   if (plugins.some((plugin) => isJsonObject(plugin) && metaPlugins.has(plugin['type']))) return undefined;
-  return { config, source: path, name: typeof json['name'] === 'string' ? json['name'] : '' };
+  const name = typeof json['name'] === 'string' ? json['name'] : '';
+  return { config: await withPluginFiles(config, path), source: path, name };
 }

@@ -9,11 +9,17 @@ export interface AttachedNetwork {
   readonly network: string;
   readonly ifName: string;
   readonly isDefault: boolean;
+  /** Whether it is the auxiliary chain. */
+  readonly isAuxiliary?: boolean | undefined;
   /** With the default routes that the pod has in the end: see withDefaultRoutes(). */
   readonly result: Result;
   /** What is told of its device (device information specification 1.1.0, section 6). */
   readonly deviceInfo?: JsonObject | undefined;
 }
+
+/** Whether an attachment has an interface that can be told of: an auxiliary chain has one only where a plugin made it. */
+export const hasInterface = ({ isAuxiliary, result }: Pick<AttachedNetwork, 'isAuxiliary' | 'result'>): boolean =>
+  !isAuxiliary || result.interfaces.some(({ sandbox }) => sandbox);
 
 /**
  * One entry for each interface that the network really has in the pod, the attachment's own first.
@@ -25,6 +31,7 @@ export interface AttachedNetwork {
  * @param links The pod's interfaces by name, as the kernel has them.
  */
 export function networkStatus(attached: AttachedNetwork, links: ReadonlyMap<string, PodLink>): NetworkStatus[] {
+  if (!hasInterface(attached)) return [];
   const { result, network, ifName, isDefault, deviceInfo } = attached;
   const inPod = result.interfaces.flatMap(({ name, sandbox }, index) =>
     sandbox && links.has(name) ? [{ name, index }] : [],

@@ -7,6 +7,7 @@ import type { Attachment } from '../cni/plugin.ts';
 import type { Plan, PlannedAttachment } from '../journal/entry.ts';
 import type { Cluster } from '../kubernetes/cluster.ts';
 import type { NetworkAttachmentDefinition, Pod } from '../kubernetes/schemas.ts';
+import { auxiliaryChain } from './auxiliary-chain.ts';
 import { requestedCapabilities } from './capabilities.ts';
 import { metaPlugins, type NetworkSource } from './default-network.ts';
 import { deviceInfoFile, devicePluginFile } from './device-info.ts';
@@ -57,8 +58,10 @@ export interface ReadyPlan {
  * @throws {CniError} 7 naming the annotation or the object, the path in it and what was expected.
  */
 export async function planAttachments(request: PlanRequest): Promise<ReadyPlan> {
-  const { attachment, pod } = request;
-  const networks = await withDevices(await podNetworks(request), request);
+  const { attachment, pod, settings } = request;
+  const [asked, last] = await Promise.all([podNetworks(request), auxiliaryChain(settings)]);
+  const auxiliary = last.map((found) => ({ found, isDefault: false, isAuxiliary: true }));
+  const networks = await withDevices([...asked, ...auxiliary], request);
   const names = interfacesOf(networks, attachment.ifName);
   const attachments = networks.map((network, index) => planNetwork(network, names[index] ?? '', request));
   const plan: Plan = {
@@ -99,7 +102,7 @@ export interface NetworkPlanRequest extends Pick<PlanRequest, 'runtimeConfig'> {
  * @throws {CniError} 7 naming the object, the path in it and what was expected.
  */
 export function planNetwork(
-  { found, isDefault, selection, device }: PodNetwork,
+  { found, isDefault, isAuxiliary, selection, device }: PodNetwork,
   ifName: string,
   { runtimeConfig, settings, attachment: { containerId } }: NetworkPlanRequest,
 ): ReadyAttachment {
@@ -116,6 +119,7 @@ export function planNetwork(
     network,
     ifName,
     isDefault,
+    ...(isAuxiliary && { isAuxiliary }),
     config: found.config,
     source: found.source,
     defaultName: found.name,

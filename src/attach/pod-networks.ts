@@ -24,6 +24,8 @@ import type { Settings } from './settings.ts';
 export interface PodNetwork {
   readonly found: NetworkSource;
   readonly isDefault: boolean;
+  /** Whether it is the auxiliary chain, which may well have no interface. */
+  readonly isAuxiliary?: boolean;
   /** What the pod asks of it; undefined for one that it gets without asking. */
   readonly selection?: NetworkSelection;
   /** What it has of the resource that its definition names. */

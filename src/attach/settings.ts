@@ -1,6 +1,7 @@
 import { z } from 'zod';
 import { isJsonObject, type JsonObject } from '../cni/json.ts';
 import { parseWith } from '../cni/schema.ts';
+import { isNetworkName } from '../cni/validate.ts';
 import { isCniVersion } from '../cni/version.ts';
 
 const absolutePath = z.string('expected a path').startsWith('/', 'expected an absolute path');
@@ -46,6 +47,13 @@ export const settingsSchema = z
     /** Where device plugins, Plexus and network plugins tell each other about devices. */
     deviceInfoDir: absolutePath.default('/var/run/k8s.cni.cncf.io/devinfo'),
     multusNamespace: z.string().default('kube-system'),
+    /** A chain of plugins that every pod goes through last of all; undefined or empty: none. */
+    auxiliaryCNIChainName: z
+      .string('expected the name of a directory')
+      .refine((name) => name === '' || isNetworkName(name), {
+        error: 'expected the name of a directory, without a slash',
+      })
+      .optional(),
   })
   .refine(({ clusterNetwork, delegates }) => clusterNetwork || delegates.length > 0, {
     path: ['clusterNetwork'],

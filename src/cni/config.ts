@@ -45,7 +45,8 @@ const listedPluginSchema = z.looseObject({
   capabilities: z.record(z.string(), z.boolean('expected true or false')).optional(),
 });
 
-const networkSchema = z.object({
+/** What is to be known of a network beside its plugins. */
+export const networkSchema = z.object({
   cniVersion: text.optional(),
   cniVersions: z.array(text).max(100).optional(),
   name: text.optional(),
@@ -101,7 +102,8 @@ function readPlugins(config: JsonObject, source: string): readonly ListedPlugin[
   });
 }
 
-function readOnlyPlugin(config: JsonObject, source: string): ListedPlugin {
+/** Reads the configuration of one plugin. @throws {CniError} 7 where it has no type. */
+export function readOnlyPlugin(config: JsonObject, source: string): ListedPlugin {
   if (Object.keys(config).every((key) => key.toLowerCase() !== 'type')) {
     throw new CniError(
       ErrorCode.InvalidNetworkConfig,

@@ -15,10 +15,12 @@ export function validateContainerId(id: string): void {
   throw new CniError(ErrorCode.InvalidEnvironment, 'invalid characters in containerID', abbreviate(id));
 }
 
+export const isNetworkName = (name: string): boolean => name.length <= maxIdentifierLength && identifier.test(name);
+
 /** @throws {CniError} 7 in the words of libcni. */
 export function validateNetworkName(name: string): void {
   if (name === '') throw new CniError(ErrorCode.InvalidNetworkConfig, 'missing network name');
-  if (name.length <= maxIdentifierLength && identifier.test(name)) return;
+  if (isNetworkName(name)) return;
   throw new CniError(ErrorCode.InvalidNetworkConfig, 'invalid characters found in network name', abbreviate(name));
 }
 

@@ -11,6 +11,8 @@ const plannedAttachment = z.strictObject({
   network: z.string(),
   ifName: z.string(),
   isDefault: z.boolean(),
+  /** Whether it is the auxiliary chain, which may well have no interface; absent for a network. */
+  isAuxiliary: z.boolean().optional(),
   /** The configuration as it was read, to the byte: DEL uses what ADD used, whatever became of it since. */
   config: z.string(),
   /** The network's name where its configuration has none. */

@@ -6,6 +6,7 @@ import { hostLocal } from './host-local.ts';
 import { ipvlan } from './ipvlan.ts';
 import { loopback } from './loopback.ts';
 import { macvlan } from './macvlan.ts';
+import { passthru } from './passthru.ts';
 import { ptp } from './ptp.ts';
 import { sbr } from './sbr.ts';
 import { staticIpam } from './static.ts';
@@ -29,3 +30,5 @@ export const builtinPlugins: readonly Plugin[] = [
   hostLocal,
   staticIpam,
 ];
+  vrf,
+  passthru,

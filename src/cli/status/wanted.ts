@@ -1,3 +1,4 @@
+import { hasInterface } from '../../attach/network-status.ts';
 import { plannedList } from '../../attach/plan.ts';
 import type { ListedPlugin, NetworkConfigList } from '../../cni/config.ts';
 import { decodeResult } from '../../cni/convert.ts';
@@ -17,7 +18,7 @@ export interface WantedInterface {
 /**
  * Reads what one attachment was given.
  *
- * @returns undefined where its ADD has no result.
+ * @returns undefined where its ADD has no result, and for an auxiliary chain without an interface.
  * @throws {CniError} when the journal has what is no result.
  */
 export function wantedInterface(entry: Entry, planned: PlannedAttachment): WantedInterface | undefined {
@@ -25,7 +26,9 @@ export function wantedInterface(entry: Entry, planned: PlannedAttachment): Wante
   const raw = entry.results.get(ifName);
   if (raw === undefined) return undefined;
   const { cniVersion } = plannedList(planned);
-  const { interfaces, ips } = decodeResult(raw, cniVersion, `network ${network}, interface ${ifName}: result`);
+  const result = decodeResult(raw, cniVersion, `network ${network}, interface ${ifName}: result`);
+  if (!hasInterface({ ...planned, result })) return undefined;
+  const { interfaces, ips } = result;
   const at = interfaces.findIndex(({ name, sandbox }) => name === ifName && sandbox);
   const isOwn = (ip: ResultIP): boolean => ip.interface === undefined || at < 0 || ip.interface === at;
   const mac = interfaces[at]?.mac?.toLowerCase();

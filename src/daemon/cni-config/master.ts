@@ -4,6 +4,7 @@ import { metaPlugins } from '../../attach/default-network.ts';
 import { type NetworkConfigList, parseNetworkConfig } from '../../cni/config.ts';
 import { isJsonArray, isJsonObject, type JsonValue } from '../../cni/json.ts';
 import { parseJson } from '../../cni/parse-json.ts';
+import { withPluginFiles } from '../../cni/plugin-files.ts';
 
 /** The default network of the node, as whoever brings it has installed it. */
 export interface Master {
@@ -31,7 +32,9 @@ export async function findMaster(directory: string, named: string | undefined): 
     const path = join(directory, name);
     const text = await readFile(path, 'utf8').catch(undefinedIfMissing);
     if (text === undefined) continue;
-    if (!callsMetaPlugin(parseJson(text, path))) return { path, list: parseNetworkConfig(text, path) };
+    if (!callsMetaPlugin(parseJson(text, path))) {
+      return { path, list: parseNetworkConfig(await withPluginFiles(text, path), path) };
+    }
     if (named !== undefined) throw new Error(`multusMasterCNI: ${path} calls Plexus or Multus itself`);
   }
   throw new NoMasterError(
