@@ -27,8 +27,7 @@ export const builtinPlugins: readonly Plugin[] = [
   hostDevice,
   tuning,
   sbr,
+  passthru,
   hostLocal,
   staticIpam,
 ];
-  vrf,
-  passthru,
