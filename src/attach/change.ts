@@ -1,6 +1,6 @@
 import { parseArgs } from '../cni/args.ts';
 import { CniError, ErrorCode, toCniError } from '../cni/error.ts';
-import type { Entry, PlannedAttachment } from '../journal/entry.ts';
+import type { DefaultRoute, Entry, PlannedAttachment } from '../journal/entry.ts';
 import type { Key, Recording } from '../journal/journal.ts';
 import type { Cluster } from '../kubernetes/cluster.ts';
 import type { PodEvent } from '../kubernetes/events.ts';
@@ -143,7 +143,7 @@ async function runningEntry(key: Key, { journal }: ReleaseContext): Promise<Entr
   }
 }
 
-/** @throws {CniError} while something of it is still held; it counts as being detached then. */
+/** @throws {CniError} while something of it is still held: it counts as being detached then; and for a lost default route. */
 async function detachOne(
   planned: PlannedAttachment,
   entry: Entry,
@@ -155,9 +155,21 @@ async function detachOne(
   const { netns } = entry.plan;
   await recording.add({ step: 'detaching', ifName });
   await releaseOne(planned, entry, netns, context);
-  const taken = entry.takenRoutes.get(ifName) ?? [];
-  if (taken.length > 0) await restoreDefaultRoutes(netns, taken);
+  const problem = await restored(netns, entry.takenRoutes.get(ifName) ?? []);
   await recording.add({ step: 'detached', ifName, ...(held && { held }) });
+  if (problem === undefined) return;
+  const lost = `interface ${ifName} is detached, but the default route that the pod had before cannot be given back`;
+  throw new CniError(ErrorCode.Internal, `${lost}: ${problem}`);
+}
+
+/** @returns Why routes could not be given back: that holds nothing, and is no better when it is tried again. */
+async function restored(netns: string, taken: readonly DefaultRoute[]): Promise<string | undefined> {
+  try {
+    if (taken.length > 0) await restoreDefaultRoutes(netns, taken);
+    return undefined;
+  } catch (error) {
+    return toCniError(error).message;
+  }
 }
 
 /**

@@ -44,9 +44,8 @@ export class Strangers {
   async #look({ metadata: { namespace, name, uid } }: Pod): Promise<void> {
     const { cluster, isFollowed } = this.#options;
     this.#waiting.delete(uid);
-    for (const each of [...this.#known.keys()]) {
-      if (!cluster.pods().some(({ metadata }) => metadata.uid === each)) this.#known.delete(each);
-    }
+    const there = new Set(cluster.pods().map(({ metadata }) => metadata.uid));
+    for (const each of this.#known.keys()) if (!there.has(each)) this.#known.delete(each);
     const pod = cluster.knownPod(namespace, name);
     if (pod?.metadata.uid !== uid || isFollowed(pod) || networksOf(pod) === '') return;
     try {
