@@ -1,5 +1,5 @@
 import { capabilitiesOf } from '../cni/chain.ts';
-import { parseNetworkConfig } from '../cni/config.ts';
+import { type NetworkConfigList, parseNetworkConfig } from '../cni/config.ts';
 import { CniError, ErrorCode } from '../cni/error.ts';
 import type { PlannedAttachment } from '../journal/entry.ts';
 import { type PodDevices, type PodIdentity, readPodDevices } from '../kubelet/pod-devices.ts';
@@ -7,6 +7,7 @@ import type { ClaimedDevice } from '../kubernetes/claims.ts';
 import type { Cluster } from '../kubernetes/cluster.ts';
 import { kubeletUid } from '../kubernetes/pods.ts';
 import type { NetworkAttachmentDefinition, Pod } from '../kubernetes/schemas.ts';
+import type { NetworkSource } from './default-network.ts';
 import { deviceIdForm, isDeviceId } from './device-id.ts';
 import type { PodNetwork } from './pod-networks.ts';
 import type { Settings } from './settings.ts';
@@ -98,7 +99,7 @@ async function choose(
       ids = [...ids, ...claimed.filter((device) => device.resource === resource).map(({ id }) => id)];
     }
     const free = [...new Set(ids)].filter((id) => !used.has(id)).sort();
-    if (free.length < networks.length && (ids.length > 0 || networks.some(needsDevice))) {
+    if (free.length < networks.length && (ids.length > 0 || networks.some(({ found }) => needsDevice(listOf(found))))) {
       throw tooFew(resource, networks, ids, free, given);
     }
     for (const [index, network] of networks.entries()) {
@@ -124,14 +125,16 @@ const deviceKeys = ['device', 'hwaddr', 'kernelpath', 'pciBusID'];
  * Whether a network is certain to need a device. Of others, a resource may say no more than which nodes have the network:
  * that of KubeVirt's bridges is counted on nodes, and no device plugin gives out any of it.
  */
-function needsDevice({ found }: PodNetwork): boolean {
-  const list = parseNetworkConfig(found.config, found.source, { defaultName: found.name });
+export function needsDevice(list: NetworkConfigList): boolean {
   if (capabilitiesOf(list).has('deviceID')) return true;
   return list.plugins.some(
     (plugin) =>
       deviceTypes.has(plugin.type) || (plugin.type === 'host-device' && !deviceKeys.some((key) => plugin[key])),
   );
 }
+
+const listOf = ({ config, source, name }: NetworkSource): NetworkConfigList =>
+  parseNetworkConfig(config, source, { defaultName: name });
 
 function tooFew(
   resource: string,

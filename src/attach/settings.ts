@@ -3,6 +3,7 @@ import { isJsonObject, type JsonObject } from '../cni/json.ts';
 import { parseWith } from '../cni/schema.ts';
 import { isNetworkName } from '../cni/validate.ts';
 import { isCniVersion } from '../cni/version.ts';
+import { defaultKubeletDir } from '../kubelet/pod-devices.ts';
 
 const absolutePath = z.string('expected a path').startsWith('/', 'expected an absolute path');
 
@@ -43,7 +44,7 @@ export const settingsSchema = z
     /** Looked through for executed plugins before CNI_PATH. */
     binDir: z.string().default('/opt/cni/bin'),
     /** Kubelet's --root-dir, where it is asked which devices it gave to a pod. */
-    kubeletDir: absolutePath.default('/var/lib/kubelet'),
+    kubeletDir: absolutePath.default(defaultKubeletDir),
     /** Where device plugins, Plexus and network plugins tell each other about devices. */
     deviceInfoDir: absolutePath.default('/var/run/k8s.cni.cncf.io/devinfo'),
     multusNamespace: z.string().default('kube-system'),

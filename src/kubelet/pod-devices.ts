@@ -19,6 +19,9 @@ export interface PodDevices {
   readonly devices: ReadonlyMap<string, readonly string[]>;
 }
 
+/** Kubelet's own default for its --root-dir. */
+export const defaultKubeletDir = '/var/lib/kubelet';
+
 export const podResourcesSocket = (kubeletDir: string): string => join(kubeletDir, 'pod-resources/kubelet.sock');
 
 export const checkpointFile = (kubeletDir: string): string =>

@@ -5,6 +5,7 @@ import { Events, type PodEvent } from './events.ts';
 import type { Log } from './log.ts';
 import { Networks } from './networks.ts';
 import { Pods } from './pods.ts';
+import { type PodRequests, podRequests } from './requests.ts';
 import type { NetworkAttachmentDefinition, Pod } from './schemas.ts';
 import { type NetworkStatus, setNetworkStatus } from './status.ts';
 import type { WatchTimings } from './watch.ts';
@@ -46,6 +47,11 @@ export class Cluster implements AsyncDisposable {
   /** @see Networks.get */
   network(namespace: string, name: string): Promise<NetworkAttachmentDefinition> {
     return this.#networks.get(namespace, name);
+  }
+
+  /** @see podRequests */
+  podRequests(pod: Pod): Promise<PodRequests> {
+    return podRequests(this.#client, pod, this.#stop.signal);
   }
 
   /** @see claimedDevices */

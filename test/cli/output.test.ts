@@ -35,6 +35,6 @@ test('no name of others disturbs a terminal, and no message draws lines of its o
     'a?[2J?b   <none>',
   );
   const problem = 'a\nNo problem was found.\u001b[2J\u202e';
-  const text = renderExplained([{ pod: 'default/a', interfaces: [], problems: [problem] }], undefined);
+  const text = renderExplained([{ pod: 'default/a', interfaces: [], devices: [], problems: [problem] }], undefined);
   assert.equal(text.split('\n').at(-2), 'PROBLEM  a No problem was found. [2J ');
 });

@@ -3,10 +3,12 @@ import { pino } from 'pino';
 import { splitPath } from '../../cni/invocation.ts';
 import type { DaemonConfig } from '../../daemon/config.ts';
 import { pluginRoot } from '../../daemon/root.ts';
+import { defaultKubeletDir } from '../../kubelet/pod-devices.ts';
 import { Access } from '../../kubernetes/access.ts';
 import { Cluster } from '../../kubernetes/cluster.ts';
 import { builtinPlugins } from '../../plugins/builtin.ts';
 import { readManifests } from '../manifests.ts';
+import { checkDevices } from './devices.ts';
 import { type Finding, fine, lacking, messageOf } from './finding.ts';
 import { checkMasquerade } from './masquerade.ts';
 import { definitionsIn, definitionsOf, readDefinitions } from './networks.ts';
@@ -66,6 +68,7 @@ export async function examine(config: DaemonConfig, files: readonly string[] | u
     ...(await checkKinds(use, builtin)),
     ...(await checkInterfaces(networks)),
     ...(await checkMasquerade(networks, builtin)),
+    ...(await checkDevices(definitions, runtime.settings?.kubeletDir ?? defaultKubeletDir)),
     ...(await checkDirectories(config)),
     ...(await checkSpool(config, runtime.config)),
     await checkDaemon(config.socket, runtime.config),

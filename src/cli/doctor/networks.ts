@@ -1,5 +1,6 @@
 import { z } from 'zod';
 import { findByName } from '../../attach/default-network.ts';
+import { resourceNameAnnotation } from '../../attach/devices.ts';
 import { type NetworkConfigList, parseNetworkConfig } from '../../cni/config.ts';
 import type { Cluster } from '../../kubernetes/cluster.ts';
 import { type Finding, fine, lacking, messageOf } from './finding.ts';
@@ -12,15 +13,21 @@ export interface UsedNetwork {
 }
 
 /** A NetworkAttachmentDefinition, of a cluster or of a manifest. */
-interface Definition {
+export interface Definition {
   readonly namespace: string;
   readonly name: string;
   readonly config: string;
+  /** The resource that it names. */
+  readonly resource: string | undefined;
 }
 
 const manifest = z.object({
   kind: z.literal('NetworkAttachmentDefinition'),
-  metadata: z.object({ name: z.string(), namespace: z.string().default('default') }),
+  metadata: z.object({
+    name: z.string(),
+    namespace: z.string().default('default'),
+    annotations: z.record(z.string(), z.string()).nullish(),
+  }),
   spec: z.object({ config: z.string().default('') }).default({ config: '' }),
 });
 
@@ -30,12 +37,15 @@ export function definitionsIn(objects: readonly unknown[]): Definition[] {
     const parsed = manifest.safeParse(object);
     if (!parsed.success) return [];
     const { metadata, spec } = parsed.data;
-    return [{ ...metadata, config: spec.config }];
+    const { name, namespace, annotations } = metadata;
+    return [{ name, namespace, config: spec.config, resource: annotations?.[resourceNameAnnotation] || undefined }];
   });
 }
 
 export function definitionsOf(cluster: Cluster): Definition[] {
-  return cluster.networks().map(({ metadata, spec }) => ({ ...metadata, config: spec.config }));
+  return cluster.networks().map(({ metadata: { name, namespace, annotations }, spec }) => {
+    return { name, namespace, config: spec.config, resource: annotations[resourceNameAnnotation] || undefined };
+  });
 }
 
 /**

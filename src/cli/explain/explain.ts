@@ -9,6 +9,7 @@ import { checkInterfaces, checkPlugins, pluginUse } from '../doctor/plugins.ts';
 import { checkRuntime } from '../doctor/runtime.ts';
 import { readManifests } from '../manifests.ts';
 import { clusterOf, networksOf, openCluster } from './cluster.ts';
+import { neededDevices } from './devices.ts';
 import { explainNetwork } from './network.ts';
 import { isUnknown, type PlannedInterface, planPod, settingsAnywhere } from './plan.ts';
 import type { ExplainedInterface, ExplainedPod } from './report.ts';
@@ -73,10 +74,12 @@ async function explainPod(
   const executed = new Set(config.executedPlugins);
   const builtin = new Set(builtinPlugins.map(({ type }) => type).filter((type) => !executed.has(type)));
   const path = settings && splitPath(settings.binDir);
+  const devices = await neededDevices(pod, interfaces, cluster);
   return {
     pod: `${pod.metadata.namespace}/${pod.metadata.name}`,
+    devices,
     interfaces: await Promise.all(interfaces.map((each) => explainInterface(each, builtin, path))),
-    problems,
+    problems: [...problems, ...devices.flatMap(({ problem }) => problem ?? [])],
   };
 }
 

@@ -27,12 +27,16 @@ export interface ExplainedNetwork {
   readonly problems: readonly string[];
 }
 
+/** Stands for a device that kubelet will choose. */
+const someDevice = '0000:00:00.0';
+
 /** Reads what a chain's plugins will be told, as they would. Nothing is asked of the kernel. */
 export async function explainNetwork(
-  { planned, list }: ReadyAttachment,
+  { planned, list, resource }: ReadyAttachment,
   builtin: ReadonlySet<string>,
 ): Promise<ExplainedNetwork> {
-  const { runtimeConfig, cniArgs, deviceId } = planned;
+  const { runtimeConfig, cniArgs } = planned;
+  const deviceId = planned.deviceId ?? (resource && someDevice);
   const configs = list.plugins.map((plugin) => configFor(list, plugin, { runtimeConfig, cniArgs, deviceId }));
   const [first] = configs;
   const withIpam = configs.find(({ ipam }) => ipamType(ipam) !== undefined);

@@ -2,6 +2,7 @@ import type { JsonObject } from '../../cni/json.ts';
 import { type DrawnInterface, drawPod } from '../../playground/drawing.ts';
 import type { Format } from '../options.ts';
 import { type Column, renderTable } from '../output.ts';
+import type { NeededDevices } from './devices.ts';
 import type { ExplainedNetwork } from './network.ts';
 import { isUnknown, type PlannedInterface } from './plan.ts';
 
@@ -15,6 +16,7 @@ export interface ExplainedPod {
   /** `namespace/name`. */
   readonly pod: string;
   readonly interfaces: readonly ExplainedInterface[];
+  readonly devices: readonly NeededDevices[];
   readonly problems: readonly string[];
 }
 
@@ -27,7 +29,7 @@ export function problemsOf({ interfaces, problems }: ExplainedPod): string[] {
 /** For programs. The fields are described in docs/commands.md. */
 export function explainDocument(pods: readonly ExplainedPod[]): JsonObject {
   return {
-    items: pods.map(({ pod, interfaces, problems }) => ({
+    items: pods.map(({ pod, interfaces, devices, problems }) => ({
       pod,
       interfaces: interfaces.map((each) => ({
         interface: each.ifName,
@@ -39,11 +41,16 @@ export function explainDocument(pods: readonly ExplainedPod[]): JsonObject {
         addresses: each.explained?.addresses,
         routes: each.explained?.routes,
         master: each.explained?.master,
-        requested: each.ready?.planned.runtimeConfig,
+        resource: each.ready?.resource,
+        requested: requestedOf(each),
         cniArgs: each.ready?.planned.cniArgs,
         defaultRoute: each.ready?.planned.defaultRoute,
         problems: each.problems,
       })),
+      devices:
+        devices.length === 0
+          ? undefined
+          : devices.map(({ resource, networks, requested }) => ({ resource, networks: [...networks], requested })),
       problems,
     })),
   };
@@ -71,8 +78,15 @@ function defaultRoute({ ready, isDefault }: ExplainedInterface, all: readonly Ex
     .join('');
 }
 
+/** What the pod asks for as runtimeConfig: the file about a device is asked for by nobody, and has another name each time. */
+function requestedOf({ ready }: Pick<ExplainedInterface, 'ready'>): JsonObject | undefined {
+  if (ready === undefined) return undefined;
+  const { CNIDeviceInfoFile: _, ...requested } = ready.planned.runtimeConfig;
+  return requested;
+}
+
 const requested = ({ ready }: ExplainedInterface): string =>
-  Object.entries(ready?.planned.runtimeConfig ?? {})
+  Object.entries(requestedOf({ ready }) ?? {})
     .map(([key, value]) => `${key}=${typeof value === 'string' ? value : JSON.stringify(value)}`)
     .join(' ');
 
@@ -84,6 +98,7 @@ const columnsOf = (all: readonly ExplainedInterface[]): readonly Column<Explaine
   { title: 'ADDRESSES', value: ({ explained }) => explained?.addresses.join(' ') ?? '' },
   { title: 'REQUESTED', value: requested },
   { title: 'DEFAULT ROUTE', value: (each) => defaultRoute(each, all) },
+  { title: 'RESOURCE', value: ({ ready }) => ready?.resource ?? '', wide: true },
   { title: 'MASTER', value: ({ explained }) => explained?.master ?? '', wide: true },
   { title: 'ROUTES', value: ({ explained }) => explained?.routes.join(', ') ?? '', wide: true },
   { title: 'SOURCE', value: (each) => (isUnknown(each) ? '' : (each.ready?.planned.source ?? '')), wide: true },
@@ -95,11 +110,15 @@ export function renderExplained(pods: readonly ExplainedPod[], format: Format): 
 }
 
 function renderPod(explained: ExplainedPod, format: Format): string {
-  const { pod, interfaces } = explained;
+  const { pod, interfaces, devices } = explained;
   const problems = problemsOf(explained).map((text) => `PROBLEM  ${text.replaceAll(/[\p{Cc}\p{Cf}]+/gu, ' ')}\n`);
   return [
     `${drawPod(`pod ${pod}`, interfaces.map(drawn))}\n\n`,
     renderTable(columnsOf(interfaces), interfaces, format),
+    ...devices.map(
+      ({ resource, networks, requested }) =>
+        `\nDevices of ${resource}: ${networks.length} wanted, ${requested} requested.\n`,
+    ),
     '\n',
     ...(problems.length > 0 ? problems : ['No problem was found.\n']),
   ].join('');
