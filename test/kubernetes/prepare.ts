@@ -35,11 +35,13 @@ const definition = {
   },
 };
 
-/** All that src/kubernetes asks for, and no more. */
+/** All that a daemon asks for, and no more. */
 const rules = [
   { apiGroups: [''], resources: ['pods'], verbs: ['get', 'list', 'watch'] },
   { apiGroups: [''], resources: ['pods/status'], verbs: ['patch'] },
   { apiGroups: [''], resources: ['events'], verbs: ['create', 'patch'] },
+  { apiGroups: ['resource.k8s.io'], resources: ['resourceclaims'], verbs: ['get'] },
+  { apiGroups: ['resource.k8s.io'], resources: ['resourceslices'], verbs: ['list'] },
   { apiGroups: [group], resources: [plural], verbs: ['get', 'list', 'watch'] },
 ];
 

@@ -2,7 +2,13 @@ import { after, before, describe } from 'node:test';
 import { Access } from '../../src/kubernetes/access.ts';
 import { Client } from '../../src/kubernetes/client.ts';
 import type { KubernetesObject } from '../../src/playground/api/object.ts';
-import { events, networkAttachmentDefinitions, pods } from '../../src/playground/api/resources.ts';
+import {
+  events,
+  networkAttachmentDefinitions,
+  pods,
+  resourceClaims,
+  resourceSlices,
+} from '../../src/playground/api/resources.ts';
 import { startApi } from '../../src/playground/api/server.ts';
 import { Admin } from '../support/admin.ts';
 import { FaultProxy } from '../support/fault-proxy.ts';
@@ -85,7 +91,7 @@ export function accessTo({ url }: { readonly url: string }): Access {
 
 /** Takes away what an earlier test has left. */
 async function clear(admin: Admin): Promise<void> {
-  for (const resource of [pods, networkAttachmentDefinitions, events]) {
+  for (const resource of [pods, networkAttachmentDefinitions, events, resourceClaims, resourceSlices]) {
     for (const { metadata } of await admin.list(resource)) {
       await admin.delete(resource, metadata.namespace ?? 'default', metadata.name);
     }
