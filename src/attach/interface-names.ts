@@ -1,17 +1,18 @@
+import { CniError, ErrorCode } from '../cni/error.ts';
+
 /**
  * Names the interface of each network in the pod: the name that was asked for, else net1, net2, ... by the network's
  * place in the list, passing over names that are taken.
  *
  * @param requested One for each network, undefined where it is left to us. The first is the default network's.
  * @param taken Names that are the pod's already: `lo`.
- * @throws {Error} when two networks ask for one name, or a network for one that is taken.
+ * @throws {CniError} 7 when two networks ask for one name, or a network for one that is taken.
  */
 export function interfaceNames(requested: readonly (string | undefined)[], taken: readonly string[]): string[] {
   const used = new Set(taken);
   for (const name of requested) {
     if (name === undefined) continue;
-    if (used.has(name))
-      throw new Error(`interface name ${name} already exists: two of the pod's networks would have it`);
+    if (used.has(name)) throw nameTaken(name);
     used.add(name);
   }
   return requested.map((name, place) => {
@@ -22,3 +23,10 @@ export function interfaceNames(requested: readonly (string | undefined)[], taken
     return `net${number}`;
   });
 }
+
+const nameTaken = (name: string): CniError =>
+  new CniError(
+    ErrorCode.InvalidNetworkConfig,
+    `interface name ${name} already exists: two of the pod's networks would have it`,
+    `give the network that asks for ${name} another "interface" in the annotation, or none`,
+  );

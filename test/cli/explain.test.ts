@@ -141,7 +141,7 @@ describe('plexus explain', { timeout }, () => {
     const { status, stdout, stderr } = await it.explain();
     assert.equal(status, 1, stderr);
     const expected = [
-      /^interface name eth0 already exists: two of the pod's networks would have it$/,
+      /^interface name eth0 already exists: two of the pod's networks would have it \(give /,
       /^net1: the pod asks for 10\.1\.0\.77, which is in no range of the network$/,
       /^net2: cannot find a network-attachment-definition \(nothere\) in namespace \(default\): the namespace has blue, broken, self, wrong \(correct the name /,
       /^net3: network "wrong": mode: expected bridge, private, vepa or passthru, found "brigde"$/,

@@ -159,6 +159,6 @@ function namesOf(
       requested.indexOf(name) === place && name !== 'lo' ? name : undefined,
     );
     const names = interfaceNames(once, ['lo']);
-    return { names: requested.map((name, place) => name ?? names[place] ?? ''), problem: toCniError(error).message };
+    return { names: requested.map((name, place) => name ?? names[place] ?? ''), problem: problemOf(error) };
   }
 }
