@@ -84,7 +84,8 @@ export async function startClusterNode(server: Server, pod: KubernetesObject): P
   const daemon = await startDaemon(config, { log });
   starting.defer(() => daemon.close());
   const sandbox = starting.use(await testNamespace());
-  await until(async () => (await fetch(`http://127.0.0.1:${daemon.metricsPort}/readyz`)).ok);
+  // Listed, and followed from there on.
+  await until(() => proxy.watches === 2);
   const ended = starting.move();
   return {
     proxy,

@@ -117,4 +117,4 @@ await onEachServer((server) => {
       });
     }
   }
-});
+}, 6);

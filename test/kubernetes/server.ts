@@ -39,9 +39,11 @@ const embedded: Server = {
 /**
  * The same tests for each API server there is: the embedded one, and where KUBEBUILDER_ASSETS names a folder with
  * kube-apiserver and etcd, those, started once for all of the tests.
+ *
+ * @param concurrency How many tests may run at once where each has a server of its own: those that mostly wait.
  */
-export async function onEachServer(tests: (server: Server) => void): Promise<void> {
-  describe('embedded API', () => tests(embedded));
+export async function onEachServer(tests: (server: Server) => void, concurrency = 1): Promise<void> {
+  describe('embedded API', { concurrency }, () => tests(embedded));
   const assets = process.env['KUBEBUILDER_ASSETS'];
   if (assets === undefined || assets === '') return;
   describe(`kube-apiserver ${await versionOf(assets)}`, () => tests(kubeApiServer(assets)));
