@@ -4,6 +4,7 @@ import { mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { z } from 'zod';
 import { resourceNameAnnotation } from '../../src/attach/devices.ts';
 import type { JsonObject } from '../../src/cni/json.ts';
 import { pods } from '../../src/playground/api/resources.ts';
@@ -25,6 +26,10 @@ export interface CrashingNode extends AsyncDisposable {
   readonly killed: boolean;
   /** One call of the runtime, through the shim. */
   call(command: 'ADD' | 'DEL', netns: string): Promise<{ readonly status: number | null; readonly stdout: string }>;
+  /** Says what the pod asks for. */
+  annotate(networks: string): void;
+  /** Networks of the pod's network-status. */
+  status(): string[];
   /** Whether the journal has the whole ADD, so that only its answer was lost. */
   isComplete(): Promise<boolean>;
   /** Waits until nothing that the shim left waits any more. What never becomes so fails the test by its time limit. */
@@ -46,6 +51,7 @@ export async function crashingNode(): Promise<CrashingNode> {
     objects: [
       pod('app', { annotations: { 'k8s.v1.cni.cncf.io/networks': 'net-a' } }),
       { ...definition, metadata: { ...metadata, annotations: { [resourceNameAnnotation]: resource } } },
+      network('net-b', JSON.stringify({ ...second, ipam: { ...ipam, subnet: '10.2.0.0/24' } })),
     ],
   });
   const file = (name: string) => join(directory, name);
@@ -117,6 +123,22 @@ export async function crashingNode(): Promise<CrashingNode> {
       await once(child, 'close');
       if (daemon !== undefined && stdout.includes('"code": 11') && !hasEnded()) await once(daemon, 'exit');
       return { status: child.exitCode, stdout };
+    },
+
+    annotate(networks) {
+      const { store } = kubernetes.api;
+      const now = store.get(pods, 'default', 'app');
+      const annotations = { ...now.metadata.annotations, 'k8s.v1.cni.cncf.io/networks': networks };
+      store.update({ ...now, metadata: { ...now.metadata, annotations } });
+    },
+
+    status() {
+      const { annotations } = kubernetes.api.store.get(pods, 'default', 'app').metadata;
+      const status = JSON.parse(annotations?.['k8s.v1.cni.cncf.io/network-status'] ?? '[]');
+      return z
+        .array(z.looseObject({ name: z.string() }))
+        .parse(status)
+        .map(({ name }) => name);
     },
 
     async isComplete() {
