@@ -4,6 +4,7 @@ interface Options {
   readonly filename: readonly string[];
   readonly keep: boolean;
   readonly node: string;
+  readonly device: readonly string[];
 }
 
 export function runCommand(): Command {
@@ -13,6 +14,7 @@ export function runCommand(): Command {
       '-f, --filename <file...>',
       'manifests in YAML or JSON: NetworkAttachmentDefinitions, Pods, Namespaces; a directory stands for all in it, - for standard input',
     )
+    .option('--device <resource=id...>', 'a made-up device that pods can request, such as intel.com/sriov=vf-1', [])
     .option('--keep', 'leave everything up until Ctrl-C, for kubectl and for a look from inside', false)
     .option('--node <name>', "the node's name", 'playground')
     .addHelpText(
@@ -26,8 +28,9 @@ Nothing of it touches the machine's own interfaces and routes, and nothing is le
     .action(run);
 }
 
-async function run({ filename, keep, node }: Options): Promise<void> {
+async function run({ filename, keep, node, device }: Options): Promise<void> {
   if (process.getuid?.() !== 0) throw new Error('plexus run makes network namespaces: run it as root');
   const { tryOut } = await import('./run/try-out.ts');
-  process.exitCode = await tryOut({ files: filename, keep, nodeName: node });
+  const { parseDevices } = await import('../playground/devices.ts');
+  process.exitCode = await tryOut({ files: filename, keep, nodeName: node, devices: parseDevices(device) });
 }

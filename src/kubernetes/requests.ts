@@ -13,7 +13,8 @@ const container = z.object({
   resources: z.object({ requests: amounts, limits: amounts }).nullish(),
 });
 
-const requestingPod = z.object({
+/** A pod, as much of it as says what it requests. */
+export const requestingPod = z.object({
   spec: z.object({
     containers: z.array(container),
     initContainers: z.array(container).nullish(),
@@ -37,7 +38,11 @@ export interface PodRequests {
  */
 export async function podRequests(client: Client, { metadata }: Pod, signal: AbortSignal): Promise<PodRequests> {
   const path = `/api/v1/namespaces/${segment('namespace', metadata.namespace)}/pods/${segment('pod', metadata.name)}`;
-  const { spec } = requestingPod.parse(await client.request({ path, timeout: 5_000, signal }));
+  return requestsOf(requestingPod.parse(await client.request({ path, timeout: 5_000, signal })));
+}
+
+/** @see podRequests */
+export function requestsOf({ spec }: z.infer<typeof requestingPod>): PodRequests {
   const lasting = (spec.initContainers ?? []).filter(({ restartPolicy }) => restartPolicy === 'Always');
   const counts = new Map<string, number>();
   for (const { resources } of [...lasting, ...spec.containers]) {

@@ -1,10 +1,11 @@
-import { CniError, toCniError } from '../cni/error.ts';
+import { CniError, ErrorCode, toCniError } from '../cni/error.ts';
 import { isJsonObject, type JsonObject } from '../cni/json.ts';
 import type { Events } from '../kubernetes/events.ts';
 import { podSchema } from '../kubernetes/schemas.ts';
 import { at, type StoredObject, textAt } from './api/object.ts';
 import { pods } from './api/resources.ts';
 import type { Change, Store } from './api/store.ts';
+import type { NodeDevices } from './devices.ts';
 import { pendingStatus, runningStatus } from './pod-status.ts';
 import { type CniSetup, type PodIdentity, Sandbox } from './sandbox.ts';
 
@@ -17,6 +18,8 @@ export interface KubeletOptions {
   readonly schedulerEvents: Events;
   /** Written in the name of the kubelet. */
   readonly kubeletEvents: Events;
+  /** What pods can request. */
+  readonly devices: NodeDevices;
   /** Milliseconds after which a sandbox that could not be made is tried again; 10 s unless told. */
   readonly retryAfter?: number | undefined;
 }
@@ -106,11 +109,23 @@ export class Kubelet implements AsyncDisposable {
       this.#states.set(uid, { phase: 'host' });
       return this.#setStatus(pod, (now) => runningStatus(now, { ips: [{ address: `${hostIP}/32` }] }, hostIP));
     }
+    if (!this.#hasDevices(pod)) return this.#retryLater(pod);
     this.#setStatus(pod, (now) => pendingStatus(now, 'ContainerCreating'));
     const sandbox = await Sandbox.create(identityOf(pod), cni).catch(toCniError);
     if (sandbox instanceof CniError) return this.#failed(pod, sandbox);
     this.#states.set(uid, { phase: 'running', sandbox });
     this.#setStatus(pod, (now) => runningStatus(now, sandbox.result, hostIP));
+  }
+
+  /** Whether the pod has the devices that it requests. Where it has not, a scheduler would not have let it come here. */
+  #hasDevices(pod: StoredObject): boolean {
+    const missing = this.#options.devices.allocate(pod);
+    if (missing === undefined) return true;
+    const message = `0/1 nodes are available: 1 Insufficient ${missing}.`;
+    const event = { type: 'Warning', reason: 'FailedScheduling', message } as const;
+    this.#options.schedulerEvents.record(podSchema.parse(pod), event);
+    this.#states.set(pod.metadata.uid, { phase: 'failed', error: new CniError(ErrorCode.TryAgainLater, message) });
+    return false;
   }
 
   #failed(pod: StoredObject, error: CniError): void {
@@ -153,9 +168,11 @@ export class Kubelet implements AsyncDisposable {
   async #stop(uid: string): Promise<void> {
     const state = this.#states.get(uid);
     this.#states.delete(uid);
-    if (state?.phase !== 'running') return;
-    await using _pause = state.sandbox.pause;
-    await state.sandbox.remove();
+    if (state?.phase === 'running') {
+      await using _pause = state.sandbox.pause;
+      await state.sandbox.remove();
+    }
+    this.#options.devices.release(uid);
   }
 }
 

@@ -2,7 +2,8 @@ import { randomBytes } from 'node:crypto';
 import { mkdir, mkdtemp, rm, symlink, writeFile } from 'node:fs/promises';
 import { createServer } from 'node:net';
 import { release, tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
+import { checkpointFile, podResourcesSocket } from '../kubelet/pod-devices.ts';
 import { Access } from '../kubernetes/access.ts';
 import { Client } from '../kubernetes/client.ts';
 import { Events } from '../kubernetes/events.ts';
@@ -12,6 +13,7 @@ import { formatIP, parsePrefix } from '../net/ip.ts';
 import { type Api, startApi } from './api/server.ts';
 import { installAwsCni } from './aws-cni/install.ts';
 import { DaemonProcess } from './daemon.ts';
+import { NodeDevices } from './devices.ts';
 import { Kubelet } from './kubelet.ts';
 import { PlaygroundNode } from './node.ts';
 import { nodeObject } from './pod-status.ts';
@@ -24,6 +26,8 @@ export interface PlaygroundOptions {
   readonly shim: string;
   /** How this program is called, without a command: the path of node, and so on. */
   readonly plexus: readonly string[];
+  /** Devices that pods can request: ids by resource. */
+  readonly devices?: ReadonlyMap<string, readonly string[]> | undefined;
   /** @see KubeletOptions.retryAfter */
   readonly retryAfter?: number;
 }
@@ -55,7 +59,13 @@ const hostIP = formatIP(parsePrefix(nodeAddress).ip);
 const silent: Log = { debug() {}, info() {}, warn() {}, error() {} };
 
 /** @throws {Error} when something of it cannot be started; nothing is left then. */
-export async function startPlayground({ nodeName, shim, plexus, retryAfter }: PlaygroundOptions): Promise<Playground> {
+export async function startPlayground({
+  nodeName,
+  shim,
+  plexus,
+  devices,
+  retryAfter,
+}: PlaygroundOptions): Promise<Playground> {
   await using starting = new AsyncDisposableStack();
   const directory = await mkdtemp(join(tmpdir(), 'plexus-run-'));
   starting.defer(() => rm(directory, { recursive: true, force: true }));
@@ -77,8 +87,19 @@ export async function startPlayground({ nodeName, shim, plexus, retryAfter }: Pl
   );
   await daemon.ready(cni);
   api.store.create(nodeObject(nodeName, hostIP, nodeInfo));
+  const nodeDevices = new NodeDevices(devices ?? new Map());
+  if (devices !== undefined && devices.size > 0) starting.use(await tellDevices(directory, nodeDevices));
   const kubelet = starting.use(
-    new Kubelet({ store: api.store, nodeName, hostIP, cni, schedulerEvents, kubeletEvents, retryAfter }),
+    new Kubelet({
+      store: api.store,
+      nodeName,
+      hostIP,
+      cni,
+      devices: nodeDevices,
+      schedulerEvents,
+      kubeletEvents,
+      retryAfter,
+    }),
   );
   const running = starting.move();
   return {
@@ -93,6 +114,14 @@ export async function startPlayground({ nodeName, shim, plexus, retryAfter }: Pl
     [Symbol.asyncDispose]: () => running.disposeAsync(),
   };
 }
+
+/** Tells the daemon which devices pods have, as kubelet does. gRPC is loaded for it. */
+async function tellDevices(directory: string, devices: NodeDevices): Promise<AsyncDisposable> {
+  const { servePodResources } = await import('./pod-resources.ts');
+  return servePodResources(podResourcesSocket(kubeletDirOf(directory)), () => devices.resources());
+}
+
+const kubeletDirOf = (directory: string): string => join(directory, 'kubelet');
 
 /**
  * Lets the node reach the API: at any address of its namespace, on a port of its own. Sockets stay bound to the namespace
@@ -142,8 +171,13 @@ async function writeFiles({ directory, nodeName, shim, api, apiPort }: FileOptio
     cniConfigDir: confDir,
     confDir: at('multus.d'),
     binDir,
+    kubeletDir: kubeletDirOf(directory),
+    deviceInfoDir: at('devinfo'),
     metricsPort: 0,
   });
+  // Where no pod has devices, kubelet tells so.
+  await mkdir(dirname(checkpointFile(kubeletDirOf(directory))), { recursive: true });
+  await writeJson(checkpointFile(kubeletDirOf(directory)), { Data: { PodDeviceEntries: [], RegisteredDevices: {} } });
   const kubeconfig = at('kubeconfig');
   await writeFile(at('node.kubeconfig'), api.kubeconfig(`http://127.0.0.1:${apiPort}`), { mode: 0o600 });
   await writeFile(kubeconfig, api.kubeconfig(), { mode: 0o600 });

@@ -14,6 +14,8 @@ export interface TryOutOptions {
   readonly files: readonly string[];
   readonly keep: boolean;
   readonly nodeName: string;
+  /** Devices that pods can request: ids by resource. */
+  readonly devices: ReadonlyMap<string, readonly string[]>;
 }
 
 /**
@@ -22,7 +24,7 @@ export interface TryOutOptions {
  * @returns The exit status: 0 when every pod got all its networks, 130 when it was cut short.
  * @throws {Error} naming the file and what is wrong with it, or what is missing on this machine.
  */
-export async function tryOut({ files, keep, nodeName }: TryOutOptions): Promise<number> {
+export async function tryOut({ files, keep, nodeName, devices }: TryOutOptions): Promise<number> {
   const objects = await readManifests(files);
   if (!objects.some(({ kind }) => kind === 'Pod')) {
     throw new Error(`no Pod in ${files.join(', ')}: there is nothing to attach`);
@@ -32,6 +34,7 @@ export async function tryOut({ files, keep, nodeName }: TryOutOptions): Promise<
   await using playground = await startPlayground({
     nodeName,
     shim,
+    devices,
     plexus: [process.execPath, join(repository, 'bin/plexus')],
   });
   print(`Node ${nodeName}: ${nodeInterfaces.join(', ')}; ${nodeInterfaces[0]} is its own, with ${nodeAddress}`);
