@@ -1,5 +1,5 @@
 import { isUnknownKind, links } from './link.ts';
-import type { LinkKind } from './link-kind.ts';
+import type { KindName } from './link-kind.ts';
 import { inNewNamespace, NetworkNamespace } from './namespace.ts';
 import { Rtnetlink } from './rtnetlink.ts';
 
@@ -9,7 +9,7 @@ import { Rtnetlink } from './rtnetlink.ts';
  *
  * @throws {KernelError} when it may not be asked.
  */
-export async function supportedKinds<T extends LinkKind['type']>(types: readonly T[]): Promise<ReadonlySet<T>> {
+export async function supportedKinds<T extends KindName>(types: readonly T[]): Promise<ReadonlySet<T>> {
   using scratch = inNewNamespace(() => NetworkNamespace.open('/proc/thread-self/ns/net'));
   using netlink = Rtnetlink.open(scratch);
   const outcomes = await netlink.settle(...types.map((type) => links.probe(type)));

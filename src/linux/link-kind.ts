@@ -71,6 +71,9 @@ export type LinkKind =
   | { readonly type: 'vrf'; readonly table: number }
   | { readonly type: 'dummy' | 'ifb' };
 
+/** Kinds that the kernel can be asked about. A tun is made by other means (tun.ts). */
+export type KindName = LinkKind['type'] | 'tun';
+
 /**
  * The attribute that makes a link one of its kind.
  *
@@ -88,7 +91,7 @@ export function encodeKind(
 }
 
 /** The same without any settings. */
-export function encodeBareKind(type: LinkKind['type']): Attribute {
+export function encodeBareKind(type: KindName): Attribute {
   return nested(IFLA_LINKINFO, [text(IFLA_INFO_KIND, type)]);
 }
 

@@ -1,5 +1,5 @@
 import { isKernelError } from './errors.ts';
-import { decodeKind, encodeBareKind, encodeKind, type LinkKind } from './link-kind.ts';
+import { decodeKind, encodeBareKind, encodeKind, type KindName, type LinkKind } from './link-kind.ts';
 import { type Attribute, Attributes, bytes, text, u32 } from './netlink/attribute.ts';
 import { NLM_F_CREATE, NLM_F_EXCL } from './netlink/message.ts';
 import { change, dump, get, type Request } from './netlink/request.ts';
@@ -153,7 +153,7 @@ export const links = {
    * Asks for a link of a kind without anything that such a link needs. A kernel that knows the kind makes it, or says
    * what is missing; one that does not looks for the module first, and says {@link isUnknownKind}.
    */
-  probe(type: LinkKind['type']): Request<void> {
+  probe(type: KindName): Request<void> {
     return change(`probe ${type}`, RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL, [
       header(0, 0, 0),
       text(IFLA_IFNAME, `probe-${type}`),

@@ -13,6 +13,7 @@ import { staticIpam } from './static.ts';
 import { tap } from './tap.ts';
 import { tuning } from './tuning.ts';
 import { vlan } from './vlan.ts';
+import { vxlan } from './vxlan.ts';
 
 /** Every plugin that runs in this process. */
 export const builtinPlugins: readonly Plugin[] = [
@@ -22,6 +23,7 @@ export const builtinPlugins: readonly Plugin[] = [
   macvlan,
   ptp,
   vlan,
+  vxlan,
   dummy,
   tap,
   hostDevice,

@@ -47,7 +47,7 @@ export const dns = z.object({
   options: z.array(z.string()).optional(),
 });
 
-function textOf<T extends IP | Prefix>(parse: (text: string) => T, expected: string): z.ZodType<T> {
+export function textOf<T extends IP | Prefix>(parse: (text: string) => T, expected: string): z.ZodType<T> {
   return z.string(`expected ${expected}`).transform((text, context) => {
     try {
       return parse(text);

@@ -15,10 +15,13 @@ test('every listed difference is looked for by a case', () => {
   );
 });
 
+/** There is no such plugin among the containernetworking project's. */
+const withoutOriginal: readonly string[] = ['passthru', 'vxlan'];
+
 test('every built-in plugin is compared with the original', () => {
   const compared = new Set(allCases.map(({ plugin }) => plugin));
   assert.deepEqual(
-    builtinPlugins.map(({ type }) => type).filter((type) => !compared.has(type)),
+    builtinPlugins.map(({ type }) => type).filter((type) => !compared.has(type) && !withoutOriginal.includes(type)),
     [],
   );
 });

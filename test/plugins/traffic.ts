@@ -37,18 +37,18 @@ export async function connect(from: string | undefined, to: string | undefined, 
 /** What the IP header and that of UDP take of a packet. */
 const udpOverhead = { 4: 28, 6: 48 } as const;
 
-/** Milliseconds between tries of {@link exchange}, and how many: neighbours and tunnels may be asked for first. */
+/** Milliseconds between tries of {@link exchange}. */
 const exchangeInterval = 250;
-const exchangeTries = 40;
 
 /**
  * Sends a UDP datagram to an address that another namespace has, and waits for it to come back.
  *
  * @param from Path of a namespace.
  * @param packet Bytes of the IP packet; one larger than the path's MTU travels in fragments, all others whole (udp(7)).
+ * @param tries How often it is sent: neighbours must be found first, and addresses may be tentative for a while.
  * @throws {Error} where it does not come back.
  */
-export async function exchange(from: string, to: string, address: string, packet: number): Promise<void> {
+export async function exchange(from: string, to: string, address: string, packet: number, tries = 40): Promise<void> {
   const family = isIPv6(address) ? 6 : 4;
   using there = openUdp(to, family);
   using here = openUdp(from, family);
@@ -57,7 +57,7 @@ export async function exchange(from: string, to: string, address: string, packet
   const answer = once(here.socket, 'message');
   // Until a neighbour is known, an error may be told for what is sent to it.
   for (const { socket } of [there, here]) socket.on('error', () => undefined);
-  for (let tries = 0; tries < exchangeTries; tries++) {
+  for (let sent = 0; sent < tries; sent++) {
     here.socket.send(payload, there.socket.address().port, address);
     const back = await Promise.race([answer, sleep(exchangeInterval)]);
     if (back === undefined) continue;

@@ -4,7 +4,7 @@ import { isJsonObject } from '../../cni/json.ts';
 import { resolveIn } from '../../cni/root.ts';
 import { moduleState } from '../../linux/kernel-module.ts';
 import { links } from '../../linux/link.ts';
-import type { LinkKind } from '../../linux/link-kind.ts';
+import type { KindName } from '../../linux/link-kind.ts';
 import { supportedKinds } from '../../linux/link-kind-support.ts';
 import { Rtnetlink } from '../../linux/rtnetlink.ts';
 import { findMaster, listInterfaces } from '../../plugins/master.ts';
@@ -56,7 +56,7 @@ export async function checkPlugins(
 }
 
 /** What the kernel must be able to make for plugins that are built in. */
-const kindsOf: Readonly<Record<string, readonly LinkKind['type'][]>> = {
+const kindsOf: Readonly<Record<string, readonly KindName[]>> = {
   bridge: ['bridge', 'veth'],
   ptp: ['veth'],
   macvlan: ['macvlan'],
@@ -64,6 +64,8 @@ const kindsOf: Readonly<Record<string, readonly LinkKind['type'][]>> = {
   vlan: ['vlan'],
   vrf: ['vrf'],
   dummy: ['dummy'],
+  tap: ['tun'],
+  vxlan: ['vxlan', 'bridge', 'veth'],
 };
 
 /** Asks the kernel for each kind of interface that the plugins in use make. */

@@ -10,6 +10,7 @@ class Group {
   members = 0;
   isKept = false;
   undo = new AsyncDisposableStack();
+  atEnd: (() => Promise<void>) | undefined;
   #tail: Promise<unknown> = Promise.resolve();
 
   inTurn<T>(work: () => Promise<T>): Promise<T> {
@@ -44,10 +45,17 @@ export class Share implements AsyncDisposable {
    * @param undo Is given a routing socket of the node: the call's own may be closed by then.
    */
   defer(undo: (node: Rtnetlink) => Promise<void>): void {
-    this.#group.undo.defer(async () => {
-      using node = Rtnetlink.open();
-      await undo(node);
-    });
+    this.#group.undo.defer(() => onNode(undo));
+  }
+
+  /**
+   * Has something done once all that share it have ended, whether any has kept it or not, and after all that is to be
+   * taken back: what nobody uses any more can be removed then. Of several, the last one that was given counts.
+   *
+   * @param work Is given a routing socket of the node.
+   */
+  atEnd(work: (node: Rtnetlink) => Promise<void>): void {
+    this.#group.atEnd = () => onNode(work);
   }
 
   keep(): void {
@@ -58,18 +66,26 @@ export class Share implements AsyncDisposable {
     const group = this.#group;
     return group.inTurn(async () => {
       if (--group.members > 0) return;
+      const ending = new AsyncDisposableStack();
       const undo = group.undo.move();
-      const { isKept } = group;
+      if (group.atEnd !== undefined) ending.defer(group.atEnd);
+      if (!group.isKept) ending.use(undo);
       group.undo = new AsyncDisposableStack();
+      group.atEnd = undefined;
       group.isKept = false;
       try {
-        if (!isKept) await undo.disposeAsync();
+        await ending.disposeAsync();
       } finally {
         // Whoever has come meanwhile waits in this group for its turn.
         if (group.members === 0) groups.delete(this.#key);
       }
     });
   }
+}
+
+async function onNode(work: (node: Rtnetlink) => Promise<void>): Promise<void> {
+  using node = Rtnetlink.open();
+  await work(node);
 }
 
 /** All that a call shares with others. It ends with its disposal, what came last first. */
