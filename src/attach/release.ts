@@ -43,23 +43,30 @@ export async function releaseEntry(
 ): Promise<void> {
   const { plan } = entry;
   const failures: CniError[] = [];
-  await using recording = await context.journal.resume(key);
+  const released: string[] = [];
   for (const planned of plan.attachments.toReversed()) {
     if (entry.deleted.has(planned.ifName) || unmade.has(planned.ifName)) continue;
     try {
       await releaseOne(planned, entry, netns, context);
-      // What a full disk has no room for is released once more, if need be; that must not keep a node from emptying it.
-      await recording.note({ step: 'deleted', ifName: planned.ifName }).catch(() => {});
+      released.push(planned.ifName);
     } catch (error) {
       failures.push(toCniError(error));
     }
   }
   const [first] = failures;
   if (first !== undefined) {
+    // What a full disk has no room for is released once more; that must not keep a node from emptying it.
+    await noteReleased(key, released, context.journal).catch(() => {});
     const details = failures.flatMap((failure) => failure.details || []).join('; ');
     throw new CniError(first.code, `still held: ${failures.map(({ message }) => message).join('; ')}`, details);
   }
   await context.journal.remove(key);
+}
+
+/** For the next DEL, which need not call those again. Where this process ends before, it does: that changes nothing. */
+async function noteReleased(key: Key, ifNames: readonly string[], journal: Journal): Promise<void> {
+  await using recording = await journal.resume(key);
+  for (const ifName of ifNames) await recording.note({ step: 'deleted', ifName });
 }
 
 /**

@@ -159,17 +159,25 @@ function spellingOf(shape: Shape): ReadonlyMap<string, string> {
   return spelling;
 }
 
+/** The object itself where nothing of it changes, as for most. */
 function matchObject(shape: Shape, json: JsonObject): JsonObject {
   const spelling = spellingOf(shape);
-  const matched = new Map<string, JsonValue>();
-  for (const [key, value] of Object.entries(json)) {
+  const matched: [string, JsonValue][] = [];
+  let isChanged = false;
+  for (const key of Object.keys(json)) {
+    const value = json[key];
     if (value === undefined) continue;
     const known = Object.hasOwn(shape, key) ? key : spelling.get(key.toLowerCase());
     const schema = known === undefined ? undefined : shape[known];
-    if (known === undefined || schema === undefined) matched.set(key, value);
-    else if (value !== null || acceptsNull(schema)) matched.set(known, matchKeys(schema, value));
+    if (known === undefined || schema === undefined) {
+      matched.push([key, value]);
+    } else if (value !== null || acceptsNull(schema)) {
+      const inner = matchKeys(schema, value);
+      matched.push([known, inner]);
+      isChanged ||= known !== key || inner !== value;
+    } else isChanged = true;
   }
-  return Object.fromEntries(matched);
+  return isChanged ? Object.fromEntries(matched) : json;
 }
 
 function mapValues(object: JsonObject, map: (value: JsonValue) => JsonValue): JsonObject {

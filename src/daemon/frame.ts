@@ -27,7 +27,7 @@ export interface Answer {
 
 /** Puts a request together from the pieces that arrive. It holds at most twice what has arrived, whatever is announced. */
 export class RequestReader {
-  #bytes = Buffer.allocUnsafe(4096);
+  #bytes: Buffer = Buffer.alloc(0);
   #length = 0;
 
   /**
@@ -54,6 +54,12 @@ export class RequestReader {
   #append(piece: Uint8Array): void {
     const needed = this.#length + piece.length;
     if (needed > maxFrame) throw malformed(`has more than ${maxFrame} bytes`);
+    if (this.#length === 0) {
+      // Most requests come in one piece.
+      this.#bytes = Buffer.from(piece.buffer, piece.byteOffset, piece.length);
+      this.#length = needed;
+      return;
+    }
     if (needed > this.#bytes.length) {
       const larger = Buffer.allocUnsafe(Math.min(maxFrame, Math.max(needed, 2 * this.#bytes.length)));
       this.#bytes.copy(larger, 0, 0, this.#length);
