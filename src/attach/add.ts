@@ -1,15 +1,14 @@
 import { CniError, ErrorCode, toCniError } from '../cni/error.ts';
-import type { Attachment } from '../cni/plugin.ts';
 import type { Result } from '../cni/result.ts';
 import type { Plan, PlannedAttachment } from '../journal/entry.ts';
 import type { Recording } from '../journal/journal.ts';
-import { NetworkNotFoundError } from '../kubernetes/networks.ts';
-import type { NetworkStatus } from '../kubernetes/status.ts';
+import { type NetworkStatus, networkStatusAnnotation } from '../kubernetes/status.ts';
 import { addedMessage, attachOne, UndoneError } from './attach-one.ts';
 import { setDefaultRoutes, withDefaultRoutes } from './default-route.ts';
 import { type AttachedNetwork, hasInterface, networkStatus } from './network-status.ts';
 import { type PlanRequest, planAttachments, type ReadyAttachment, type ReadyPlan } from './plan.ts';
 import { podLinks } from './pod-links.ts';
+import { explained, rejected } from './rejection.ts';
 import { type ReleaseContext, releaseEntry } from './release.ts';
 import { clearOfTaken } from './taken-names.ts';
 
@@ -40,7 +39,7 @@ export async function addSandbox(request: PlanRequest, context: ReleaseContext):
  * @param done What was made is added to it.
  */
 async function attachAll(ready: ReadyPlan, done: Made[], request: PlanRequest, context: ReleaseContext): Promise<void> {
-  const { attachment, cluster, pod } = request;
+  const { attachment, pod } = request;
   await using recording = await begin(ready.plan, request, context).catch((error: unknown) => rejected(error, request));
   /** Those that hold nothing yet. */
   let waiting = ready.attachments;
@@ -59,7 +58,7 @@ async function attachAll(ready: ReadyPlan, done: Made[], request: PlanRequest, c
     await recording.note({ step: 'complete' });
     const [statuses] = await Promise.all([pod && statusesOf(attachment.netns, done), recording.sync()]);
     // Last of all: what fails after it would leave a pod that tells of networks it does not have.
-    if (pod && statuses) await cluster?.setNetworkStatus(pod, statuses);
+    if (statuses) await publish(statuses, request);
   } catch (error) {
     tellAdded(done, request);
     const unmade = waiting.map(({ planned }) => planned.ifName);
@@ -115,22 +114,19 @@ async function statusesOf(netns: string, attached: readonly Made[]): Promise<Net
   return withDefaultRoutes(attached).flatMap((each) => networkStatus(each, links));
 }
 
-/** Tells the pod why it gets nothing, and the runtime which pod it is about. */
-function rejected(error: unknown, { cluster, pod, attachment }: PlanRequest): never {
-  const { code, message, details } = toCniError(error);
-  if (pod === undefined) throw new CniError(code, message, details, { cause: error });
-  const told = details === '' ? message : `${message} (${details})`;
-  // Multus has a reason of its own for this one, which people look for.
-  const reason = error instanceof NetworkNotFoundError ? 'NoNetworkFound' : 'FailedAddingInterface';
-  cluster?.event(pod, { type: 'Warning', reason, message: withoutSandbox(told, attachment) });
-  const { namespace, name } = pod.metadata;
-  throw new CniError(code, `pod ${namespace}/${name}: ${message}`, details, { cause: error });
-}
-
-/** Each try has a sandbox of its own. Without its names, what fails for the same reason is one event that is counted. */
-function withoutSandbox(text: string, { netns, containerId }: Attachment): string {
-  const named = netns === '' ? text : text.replaceAll(netns, 'CNI_NETNS');
-  return named.replaceAll(containerId, 'CNI_CONTAINERID');
+/** @throws {CniError} when the annotation cannot be written, and says what may be done about it. */
+async function publish(statuses: readonly NetworkStatus[], { cluster, pod }: PlanRequest): Promise<void> {
+  if (cluster === undefined || pod === undefined) return;
+  try {
+    await cluster.setNetworkStatus(pod, statuses);
+  } catch (error) {
+    throw new CniError(
+      ErrorCode.TryAgainLater,
+      `the annotation ${networkStatusAnnotation} of the pod cannot be written: ${toCniError(error).message}`,
+      'see that the API server can be reached from the node, and that the role of the daemon may patch pods/status',
+      { cause: error },
+    );
+  }
 }
 
 /** Releases what a failed ADD had made, and throws what it failed with. */
@@ -148,7 +144,7 @@ async function undo(
   } catch (second) {
     held.push(toCniError(second).message);
   }
-  const failure = toCniError(error);
+  const failure = explained(error);
   const details = [failure.details, ...held].filter((text) => text !== '').join('; ');
   return rejected(new CniError(failure.code, failure.message, details, { cause: error }), request);
 }

@@ -32,6 +32,15 @@ const maxRemembered = 1_000;
 /** Nobody reads on, and the newer API for events refuses longer ones. */
 const maxMessage = 1_024;
 
+/**
+ * So many events of one pod and reason may differ in their messages alone, as client-go's recorder has it for warnings;
+ * what comes on top is counted as one. As many as a pod has networks are no flood.
+ */
+const maxSimilar = { Normal: 100, Warning: 10 } as const;
+
+/** client-go's words, which people know. */
+const combined = '(combined from similar events): ';
+
 /** An event, as often as it happened. */
 interface Occurrence {
   event: EventObject;
@@ -91,19 +100,27 @@ export class Events {
 
   /** The same event as before with one more to its count, or one that is seen for the first time. */
   #occurrenceOf(pod: Pod, { type, reason, message }: PodEvent): Occurrence {
-    const key = JSON.stringify([pod.metadata.uid, type, reason, message]);
+    const own = JSON.stringify([pod.metadata.uid, type, reason, message]);
+    const isOneTooMany = !this.#remembered.has(own) && this.#countSimilar(pod, type, reason) >= maxSimilar[type];
+    const key = isOneTooMany ? JSON.stringify([pod.metadata.uid, type, reason]) : own;
+    const text = cut(isOneTooMany ? `${combined}${message}` : message);
     const before = this.#remembered.get(key);
     const occurrence = before ?? {
-      event: eventObject(pod, { type, reason, message }, this.#options, this.#nextStamp()),
+      event: eventObject(pod, { type, reason, message: text }, this.#options, this.#nextStamp()),
       written: false,
       queued: false,
     };
-    if (before !== undefined) before.event = again(before.event);
+    if (before !== undefined) before.event = again(before.event, text);
     this.#remembered.delete(key);
     this.#remembered.set(key, occurrence);
     const [oldest] = this.#remembered.keys();
     if (this.#remembered.size > maxRemembered && oldest !== undefined) this.#remembered.delete(oldest);
     return occurrence;
+  }
+
+  #countSimilar({ metadata }: Pod, type: string, reason: string): number {
+    const beginning = `${JSON.stringify([metadata.uid, type, reason]).slice(0, -1)},`;
+    return this.#remembered.keys().reduce((count, key) => count + (key.startsWith(beginning) ? 1 : 0), 0);
   }
 
   async #drain(): Promise<void> {
@@ -139,11 +156,11 @@ export class Events {
   }
 
   /** @returns False where the server has dropped the event meanwhile: it keeps them for an hour. */
-  async #update({ metadata, count, lastTimestamp }: EventObject): Promise<boolean> {
+  async #update({ metadata, count, lastTimestamp, message }: EventObject): Promise<boolean> {
     const path = `${pathOf({ metadata })}/${metadata.name}`;
     const contentType = 'application/merge-patch+json';
     try {
-      await this.#send({ method: 'PATCH', path, contentType, body: { count, lastTimestamp } });
+      await this.#send({ method: 'PATCH', path, contentType, body: { count, lastTimestamp, message } });
       return true;
     } catch (error) {
       if (isNotFound(error)) return false;
@@ -191,7 +208,7 @@ function eventObject(
     involvedObject: { apiVersion: 'v1', kind: 'Pod', name, namespace, uid: kubeletUid(pod), resourceVersion },
     type,
     reason,
-    message: message.length > maxMessage ? `${message.slice(0, maxMessage - 1)}…` : message,
+    message,
     source: { component, host: nodeName },
     reportingComponent: component,
     reportingInstance: nodeName,
@@ -201,9 +218,12 @@ function eventObject(
   };
 }
 
-function again(event: EventObject): EventObject {
-  return { ...event, count: event.count + 1, lastTimestamp: wholeSeconds() };
+function again(event: EventObject, message: string): EventObject {
+  return { ...event, message, count: event.count + 1, lastTimestamp: wholeSeconds() };
 }
+
+const cut = (message: string): string =>
+  message.length > maxMessage ? `${message.slice(0, maxMessage - 1)}…` : message;
 
 /** The time as meta/v1 Time has it. */
 function wholeSeconds(): string {

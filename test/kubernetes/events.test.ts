@@ -116,6 +116,34 @@ await onEachServer((server) => {
     ]);
   });
 
+  const floods = [
+    { type: 'Warning', reason: 'FailedAddingInterface', kept: 10 },
+    { type: 'Normal', reason: 'AddedInterface', kept: 100 },
+  ] as const;
+  for (const { type, reason, kept } of floods) {
+    test(
+      `of events ${type} that differ in their messages, ${kept} are kept, and more are counted as one`,
+      options,
+      async () => {
+        await using running = await recorder([pod('a'), pod('b')]);
+        const { admin, events } = running;
+        const about = await known(admin);
+        for (let i = 0; i < kept + 20; i++) events.record(about, { type, reason, message: `try ${i}` });
+        events.record(about, { type, reason, message: 'try 0' });
+        events.record(about, { type, reason: 'Other', message: 'of another reason' });
+        events.record(await known(admin, 'b'), { type, reason, message: 'of another pod' });
+        await events.close(20_000);
+        const found = (await written(admin)).map((event) => [textAt(event, 'message'), at(event, 'count')]);
+        assert.equal(found.length, kept + 3);
+        const several = found.filter(([, count]) => count !== 1);
+        assert.deepEqual(several, [
+          ['try 0', 2],
+          [`(combined from similar events): try ${kept + 19}`, 20],
+        ]);
+      },
+    );
+  }
+
   test('an event that happens again while it waits is sent once, with its count', options, async () => {
     await using running = await recorder([pod('a')]);
     const { admin, proxy, events } = running;
@@ -192,8 +220,10 @@ await onEachServer((server) => {
     await using running = await recorder([pod('a')], { log: { ...silent, warn } });
     const { admin, proxy, events } = running;
     proxy.fault({ match: (method) => method === 'POST', hang: true });
-    const about = await known(admin);
-    for (const event of numbered(1_200)) events.record(about, event);
+    const { metadata } = await known(admin);
+    for (const [index, event] of numbered(1_200).entries()) {
+      events.record({ metadata: { ...metadata, uid: `${metadata.uid}-${index}` } }, event);
+    }
     await events.close(0);
     assert.deepEqual(await written(admin), []);
     const told = warn.mock.calls.map(({ arguments: [facts, message] }) => [message, facts.waiting ?? facts.events]);
