@@ -15,7 +15,7 @@ import { bySettled, type Difference, difference, freeName, type Wanted } from '.
 import { invalidConfig } from './invalid-config.ts';
 import { planNetwork } from './plan.ts';
 import { podLinks } from './pod-links.ts';
-import { findSelected, requestedNetworks } from './pod-networks.ts';
+import { findSelected, networksOf, requestedNetworks } from './pod-networks.ts';
 import { type ReleaseContext, releaseOne } from './release.ts';
 import type { Settings } from './settings.ts';
 
@@ -50,8 +50,9 @@ const nothing: ChangeOutcome = { changed: false, failed: [] };
  */
 export async function changeSandbox(request: ChangeRequest, context: ReleaseContext): Promise<ChangeOutcome> {
   const { key, pod, settings, isWanted, tell } = request;
+  const networks = networksOf(pod);
   const entry = await runningEntry(key, context);
-  if (entry === undefined) return nothing;
+  if (entry === undefined || isSettled(entry, networks)) return nothing;
   let wanted: Difference;
   try {
     const { selections } = requestedNetworks(pod, settings);
@@ -61,7 +62,6 @@ export async function changeSandbox(request: ChangeRequest, context: ReleaseCont
     return nothing;
   }
   const { detach, attach, unheld } = wanted;
-  if (detach.length === 0 && attach.length === 0 && unheld.length === 0) return nothing;
   await using recording = await context.journal.resume(key);
   for (const ifName of unheld) await recording.add({ step: 'unheld', ifName });
   const failed: string[] = [];
@@ -87,7 +87,17 @@ export async function changeSandbox(request: ChangeRequest, context: ReleaseCont
       attachWanted(each, named, request, recording, context),
     );
   }
-  return { changed: true, failed };
+  if (failed.length === 0 && isWanted()) await recording.add({ step: 'settled', networks });
+  return { changed: detach.length > 0 || attach.length > 0, failed };
+}
+
+/**
+ * Whether an annotation was carried out already. Its elements are not compared then: a newer Plexus may read them otherwise,
+ * and must not take all pods of a node apart for it.
+ */
+function isSettled(entry: Entry, networks: string): boolean {
+  const [, unsettled] = bySettled(entry);
+  return entry.settled === networks && unsettled.length === 0;
 }
 
 /**

@@ -15,7 +15,7 @@ import { type NetworkDevice, withDevices } from './devices.ts';
 import { interfaceNames } from './interface-names.ts';
 import { invalidConfig } from './invalid-config.ts';
 import { requireClaimReader } from './ipam-claim.ts';
-import { type PodNetwork, podNetworks } from './pod-networks.ts';
+import { networksOf, type PodNetwork, podNetworks } from './pod-networks.ts';
 import type { NetworkSelection } from './selection.ts';
 import type { Settings } from './settings.ts';
 
@@ -71,6 +71,7 @@ export async function planAttachments(request: PlanRequest): Promise<ReadyPlan> 
     netns: attachment.netns,
     args: formatArgs(attachment.args),
     ...(pod && { pod: { namespace: pod.metadata.namespace, name: pod.metadata.name, uid: pod.metadata.uid } }),
+    ...(pod && { networks: networksOf(pod) }),
     attachments: attachments.map(({ planned }) => planned),
     plannedAt: Date.now(),
   };

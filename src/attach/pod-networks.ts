@@ -87,6 +87,9 @@ function askedDefault(pod: Pod, settings: Settings): NetworkSelection | undefine
   return selection;
 }
 
+/** The networks annotation of a pod; empty where it has none. */
+export const networksOf = ({ metadata }: Pod): string => metadata.annotations[networksAnnotation] ?? '';
+
 function selectedNetworks(pod: Pod, settings: Settings): NetworkSelection[] {
   const annotation = pod.metadata.annotations[networksAnnotation];
   if (annotation === undefined) return [];

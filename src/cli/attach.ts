@@ -32,8 +32,9 @@ async function run(pod: string, network: string, { namespace: ns, timeout, outpu
   const { withElement } = await import('../attach/annotation.ts');
   const { readDaemonConfig } = await import('../daemon/config.ts');
   const { Client } = await import('../kubernetes/client.ts');
+  const { networksOf } = await import('../attach/pod-networks.ts');
   const { accessTo } = await import('./explain/cluster.ts');
-  const { changePod, networksOf, statusesOf } = await import('./change/change.ts');
+  const { changePod, statusesOf } = await import('./change/change.ts');
   const { podNamed } = await import('./change/pod-name.ts');
   const { printChange } = await import('./change/report.ts');
 

@@ -54,8 +54,9 @@ async function detachByAnnotation(
 ): Promise<ChangeRow> {
   const { withoutElement } = await import('../attach/annotation.ts');
   const { Client } = await import('../kubernetes/client.ts');
+  const { networksOf } = await import('../attach/pod-networks.ts');
   const { accessTo } = await import('./explain/cluster.ts');
-  const { changePod, networksOf, statusesOf } = await import('./change/change.ts');
+  const { changePod, statusesOf } = await import('./change/change.ts');
 
   using client = new Client(accessTo(kubeconfig));
   const { what, done } = await changePod(

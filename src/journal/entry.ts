@@ -63,6 +63,8 @@ const plan = z.strictObject({
   /** The runtime's CNI_ARGS. */
   args: z.string(),
   pod: z.strictObject({ namespace: z.string(), name: z.string(), uid: z.string() }).optional(),
+  /** The pod's networks annotation that it carries out; absent where that was not looked at. */
+  networks: z.string().optional(),
   /** In the order of ADD. */
   attachments: z.array(plannedAttachment).readonly(),
   /** Milliseconds since the epoch. */
@@ -75,6 +77,8 @@ const step = z.discriminatedUnion('step', [
   /** An attachment is about to be made under another name: an earlier network had taken the one that was planned. */
   z.strictObject({ step: z.literal('renamed'), ifName: z.string(), to: z.string() }),
   z.strictObject({ step: z.literal('complete') }),
+  /** The shim made it without a daemon, so that the pod's network-status says nothing of it. */
+  z.strictObject({ step: z.literal('adopted') }),
   /** What follows happens while the pod runs. An attachment is about to be made. */
   z.strictObject({ step: z.literal('planned'), attachment: plannedAttachment }),
   /** One is about to be released. */
@@ -83,6 +87,8 @@ const step = z.discriminatedUnion('step', [
   z.strictObject({ step: z.literal('detached'), ifName: z.string(), held: z.literal(true).optional() }),
   /** The annotation has ceased to ask for what is held. */
   z.strictObject({ step: z.literal('unheld'), ifName: z.string() }),
+  /** All that this annotation asks for is attached, and nothing else. */
+  z.strictObject({ step: z.literal('settled'), networks: z.string() }),
   /** The pod's default routes that are about to be taken away in favour of an attachment. */
   z.strictObject({ step: z.literal('default-route'), ifName: z.string(), taken: z.array(defaultRoute).readonly() }),
 ]);
@@ -108,8 +114,10 @@ export interface Entry {
   readonly held: ReadonlyMap<string, PlannedAttachment>;
   /** The default routes that were taken away in favour of an attachment, by its interface name. */
   readonly takenRoutes: ReadonlyMap<string, readonly DefaultRoute[]>;
-  /** Whether anything was attached or detached since the ADD. */
+  /** Whether anything was attached or detached since the ADD, or by the shim: the pod's network-status may not have it. */
   readonly changed: boolean;
+  /** The networks annotation that was carried out last, all of it; undefined where none was. */
+  readonly settled: string | undefined;
 }
 
 /**
@@ -132,6 +140,7 @@ class State implements Entry {
   plan: Plan;
   complete = false;
   changed = false;
+  settled: string | undefined;
   readonly results = new Map<string, JsonObject>();
   readonly deleted = new Set<string>();
   readonly detaching = new Set<string>();
@@ -140,6 +149,7 @@ class State implements Entry {
 
   constructor(plan: Plan) {
     this.plan = plan;
+    this.settled = plan.networks;
   }
 
   take(done: Step): void {
@@ -156,17 +166,25 @@ class State implements Entry {
       case 'complete':
         this.complete = true;
         break;
+      case 'adopted':
+        this.changed = true;
+        break;
       case 'planned':
         this.changed = true;
+        this.settled = undefined;
         this.#forget(done.attachment.ifName);
         this.plan = { ...this.plan, attachments: [...this.plan.attachments, done.attachment] };
         break;
       case 'detaching':
+        this.settled = undefined;
         this.detaching.add(done.ifName);
         break;
       case 'detached':
         this.changed = true;
         this.#detached(done.ifName, done.held === true);
+        break;
+      case 'settled':
+        this.settled = done.networks;
         break;
       case 'unheld':
         this.held.delete(done.ifName);

@@ -426,3 +426,36 @@ test('an entry of which any byte was changed is read, or corrupt with its path, 
     { numRuns: 200 },
   );
 });
+
+test('what is attached and detached while the pod runs is read as what there is by then', async () => {
+  const journal = await Journal.open(directory);
+  const [net1] = plan.attachments;
+  assert.ok(net1);
+  const net2 = { ...net1, ifName: 'net2', selection: { namespace: 'default', name: 'b', mac: '02:00:00:00:00:01' } };
+  const route = { family: 4, ifName: 'eth0', gateway: '10.0.0.1', priority: 0 } as const;
+  const names = async () => (await journal.read(key))?.plan.attachments.map(({ ifName }) => ifName);
+  await using recording = await journal.begin({ ...plan, networks: 'a' });
+  await recording.add({ step: 'added', ifName: 'net1', result: {} });
+  await recording.add({ step: 'complete' });
+  assert.equal((await journal.read(key))?.settled, 'a');
+  await recording.add({ step: 'planned', attachment: net2 });
+  await recording.add({ step: 'default-route', ifName: 'net2', taken: [route] });
+  await recording.add({ step: 'added', ifName: 'net2', result: { ips: [] } });
+  const attached = await journal.read(key);
+  assert.deepEqual(attached?.plan.attachments, [net1, net2]);
+  assert.deepEqual(attached?.takenRoutes.get('net2'), [route]);
+  assert.deepEqual([attached?.changed, attached?.settled], [true, undefined]);
+  await recording.add({ step: 'settled', networks: 'a,b' });
+  assert.equal((await journal.read(key))?.settled, 'a,b');
+  await recording.add({ step: 'detaching', ifName: 'net1' });
+  assert.ok((await journal.read(key))?.detaching.has('net1'));
+  assert.deepEqual(await names(), ['net1', 'net2']);
+  await recording.add({ step: 'detached', ifName: 'net1', held: true });
+  const detached = await journal.read(key);
+  assert.deepEqual(await names(), ['net2']);
+  assert.deepEqual([...(detached?.results.keys() ?? [])], ['net2']);
+  assert.deepEqual([...(detached?.held ?? [])], [['net1', net1]]);
+  assert.equal(detached?.detaching.size, 0);
+  await recording.add({ step: 'unheld', ifName: 'net1' });
+  assert.equal((await journal.read(key))?.held.size, 0);
+});

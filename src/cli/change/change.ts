@@ -84,9 +84,6 @@ function isNew({ uid, count }: ToldEvent, before: readonly ToldEvent[]): boolean
   return before.every((event) => event.uid !== uid || event.count < count);
 }
 
-/** What a pod asks for. */
-export const networksOf = ({ metadata }: Pod): string => metadata.annotations[networksAnnotation] ?? '';
-
 const statusSchema = z.array(
   z.looseObject({
     name: z.string(),

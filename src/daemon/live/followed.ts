@@ -1,4 +1,4 @@
-import { networksAnnotation } from '../../attach/selection.ts';
+import { networksOf } from '../../attach/pod-networks.ts';
 import type { Key } from '../../journal/journal.ts';
 import { isOlder } from '../../kubernetes/pods.ts';
 import type { Pod } from '../../kubernetes/schemas.ts';
@@ -82,6 +82,3 @@ export class Followed {
     this.#unschedule = undefined;
   }
 }
-
-/** What a pod asks for. */
-export const networksOf = ({ metadata }: Pod): string => metadata.annotations[networksAnnotation] ?? '';

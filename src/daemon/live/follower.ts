@@ -93,10 +93,12 @@ export class PodFollower implements AsyncDisposable {
    * Follows a sandbox that was attached just now.
    *
    * @param pod The pod as it was when its networks were planned; undefined where it was not asked for any.
+   * @param statusDue Whether its network-status has still to be written.
    */
-  added(attachment: Key & { readonly args: CniArgs }, pod: Pod | undefined): void {
+  added(attachment: Key & { readonly args: CniArgs }, pod: Pod | undefined, statusDue = false): void {
     const followed = this.#follow(attachment, identityOf(pod?.metadata, attachment.args), pod);
     if (followed === undefined) return;
+    followed.statusDue = statusDue;
     const known = this.#options.cluster.knownPod(followed.identity.namespace, followed.identity.name);
     if (known !== undefined && followed.sees(known)) this.#go(followed);
   }

@@ -1,6 +1,7 @@
+import { networksOf } from '../../attach/pod-networks.ts';
 import type { Cluster } from '../../kubernetes/cluster.ts';
 import type { Pod } from '../../kubernetes/schemas.ts';
-import { networksOf, type Schedule } from './followed.ts';
+import type { Schedule } from './followed.ts';
 
 export interface StrangersOptions {
   readonly cluster: Cluster;

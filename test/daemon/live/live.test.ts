@@ -147,6 +147,16 @@ describe('a change that cannot be made', options, () => {
 const faulty = { cniVersion: '1.0.0', type: 'faulty' };
 const withFaulty = (ipam: JsonObject) => ({ ...definitions(ipam), 'net-f': faulty });
 
+test('what is asked for again after a change that failed half way comes again', options, async () => {
+  await using node = await startLiveNode({ definitions });
+  const sandbox = await node.addPod('net-a');
+  node.annotate('net-b,net-c');
+  await eventually(() => namesAndIps(node).at(1), 'net1 default/net-b 10.2.0.2');
+  node.annotate('net-a');
+  await eventually(() => namesAndIps(node).at(1), 'net1 default/net-a 10.1.0.3');
+  assert.deepEqual(await node.links(sandbox), ['eth0', 'net1']);
+});
+
 describe('a network that fails', options, () => {
   test('to be attached leaves nothing of itself and all of the others, and is attached when it can be', async () => {
     await using node = await startLiveNode({
