@@ -50,7 +50,7 @@ export async function measurePods(directory: string, shim: string, say: (text: s
   const idle = await daemon.residentMemory();
   const builtin = await measure(bench, 'bridge', builtinEffort);
   const memory = { idle, after: await daemon.residentMemory() };
-  const executed = await measure(bench, 'aws-cni', executedEffort);
+  const executed = await measure(bench, 'aws', executedEffort);
   return { podsAtOnce, storms: builtinEffort.storms, builtin, executed, memory };
 }
 
@@ -68,7 +68,9 @@ async function measure(bench: Bench, network: string, effort: Effort): Promise<P
   const { api, daemon, directory, plugin, say } = bench;
   const calls = join(directory, `${network}.calls`);
   await mkdir(calls);
-  const config = { cniVersion: '1.0.0', name: 'plexus', type: 'plexus', clusterNetwork: network };
+  // By its file, as the configuration that the daemon generates has it.
+  const clusterNetwork = join(directory, `net.d/10-${network}.conflist`);
+  const config = { cniVersion: '1.0.0', name: 'plexus', type: 'plexus', clusterNetwork };
   const environment = { CNI_IFNAME: 'eth0', PLEXUS_SOCKET: daemon.socket };
   const subject = await Subject.of(plugin, JSON.stringify(config), calls, environment);
   say(`${effort.oneAtATime} pods with ${network} and a macvlan, one at a time`);
@@ -266,7 +268,7 @@ async function writeFiles(parent: string, shim: string, kubeconfig: string) {
       },
     ],
   };
-  await writeFile(at('net.d/20-bridge.conflist'), JSON.stringify(bridge));
+  await writeFile(at('net.d/10-bridge.conflist'), JSON.stringify(bridge));
   await writeFile(at('kubeconfig'), kubeconfig, { mode: 0o600 });
   const daemonConfig = {
     cluster: true,

@@ -1,4 +1,4 @@
-import { readdir, readFile, stat } from 'node:fs/promises';
+import { readdir, readFile } from 'node:fs/promises';
 import { extname, join } from 'node:path';
 import { CniError, ErrorCode, toCniError } from '../cni/error.ts';
 import { isJsonObject } from '../cni/json.ts';
@@ -172,9 +172,13 @@ export async function findByName(
 }
 
 async function findFile(path: string): Promise<NetworkSource | undefined> {
-  const about = await stat(path).catch(() => undefined);
-  if (about === undefined) return undefined;
-  if (!about.isDirectory()) return readSource(path);
+  try {
+    return await readSource(path);
+  } catch (error) {
+    const code = error instanceof Error && 'code' in error ? error.code : undefined;
+    if (code === 'ENOENT' || code === 'ENOTDIR') return undefined;
+    if (code !== 'EISDIR') throw error;
+  }
   for (const file of await configurationFiles(path)) {
     const found = await readSource(file);
     if (found !== undefined) return found;
