@@ -96,3 +96,33 @@ test('a failure to undo is told to the call that ends last, and holds up nobody 
   await next[Symbol.asyncDispose]();
   assert.deepEqual(events, ['made', 'undone']);
 });
+
+test('what is to be done at the end is done once, after the last of several calls, whether it was kept or not', async () => {
+  for (const keep of [true, false]) {
+    const { events, use } = thing();
+    const shares = [new Share('thing'), new Share('thing')];
+    for (const share of shares) {
+      await use(share);
+      share.atEnd(async () => {
+        await Promise.resolve();
+        events.push('looked');
+      });
+    }
+    if (keep) shares[0]?.keep();
+    await shares[0]?.[Symbol.asyncDispose]();
+    assert.deepEqual(events, ['made']);
+    await shares[1]?.[Symbol.asyncDispose]();
+    assert.deepEqual(events, keep ? ['made', 'looked'] : ['made', 'undone', 'looked']);
+  }
+});
+
+test('what is to be done at the end is done where something cannot be undone, too', async () => {
+  const share = new Share('thing');
+  let done = false;
+  share.defer(() => Promise.reject(new Error('cannot be undone')));
+  share.atEnd(async () => {
+    done = await Promise.resolve(true);
+  });
+  await assert.rejects(share[Symbol.asyncDispose](), /cannot be undone/);
+  assert.equal(done, true);
+});

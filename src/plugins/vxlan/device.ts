@@ -47,7 +47,8 @@ export async function ensureDevice(
     if (!isConnected) await node.run(links.change(present.index, { master: bridge.index, up: true }));
     return present;
   }
-  if (await hasPods(node, bridge)) throw conflictOf(config, present, differences);
+  const [all] = await node.run(links.list());
+  if (hasPods(all, bridge)) throw conflictOf(config, present, differences);
   await node.run(links.delete({ index: present.index }));
   return createDevice(node, bridge, config, kind, underlay);
 }
@@ -150,9 +151,10 @@ async function compareRemotes(node: Rtnetlink, { index }: Link, remotes: Underla
 
 /** Removes the tunnel of a VNI where no pod uses it. To be called while nobody joins it. */
 export async function removeUnused(node: Rtnetlink, vni: number): Promise<void> {
-  const bridge = await findBridge(node, bridgeName(vni));
-  if (bridge !== undefined && (await hasPods(node, bridge))) return;
-  const device = await findDevice(node, vni);
+  const [all] = await node.run(links.list());
+  const bridge = all.find(({ name, kind }) => name === bridgeName(vni) && kind === 'bridge');
+  const device = all.find(({ name, kind }) => name === deviceName(vni) && kind === 'vxlan');
+  if (bridge !== undefined && hasPods(all, bridge)) return;
   for (const link of [device, bridge]) {
     if (link === undefined) continue;
     const [outcome] = await node.settle(links.delete({ index: link.index }));
@@ -166,10 +168,8 @@ export async function vnisOf(node: Rtnetlink): Promise<readonly number[]> {
   return all.flatMap(({ name, kind }) => (kind === 'bridge' ? (vniOf(name) ?? []) : []));
 }
 
-async function hasPods(node: Rtnetlink, { index }: NodeBridge): Promise<boolean> {
-  const [all] = await node.run(links.list());
-  return all.some(({ master, kind }) => master === index && kind !== 'vxlan');
-}
+const hasPods = (all: readonly Link[], { index }: Link): boolean =>
+  all.some(({ master, kind }) => master === index && kind !== 'vxlan');
 
 /** The narrowest of what is on a bridge is what it takes; a network of larger packets needs all of it to be as large. */
 async function raiseMtu(node: Rtnetlink, narrow: readonly Link[], mtu: number): Promise<void> {
