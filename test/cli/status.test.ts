@@ -173,6 +173,25 @@ describe('plexus status', { timeout }, () => {
       ],
     ],
     [
+      'a network that could not be detached while the pod runs, and no other',
+      async (node) => {
+        await using recording = await node.journal.resume(node.attachment);
+        await recording.add({ step: 'detaching', ifName: 'net1' });
+      },
+      [/^default\/app net1: it is being detached, or could not be: this may still be held$/],
+    ],
+    [
+      'a network that could not be attached while the pod runs, and no other',
+      async (node) => {
+        const entry = await node.journal.read(node.attachment);
+        const net1 = entry?.plan.attachments.at(1);
+        assert.ok(net1);
+        await using recording = await node.journal.resume(node.attachment);
+        await recording.add({ step: 'planned', attachment: { ...net1, ifName: 'net2' } });
+      },
+      [/^default\/app net2: it is being attached, or could not be taken back: this may be held$/],
+    ],
+    [
       'an entry that cannot be read, by its path',
       (node) => writeFile(join(node.directory, 'journal/sandbox-9:eth0'), 'x\n'),
       [/^journal entry \S+\/journal\/sandbox-9:eth0 cannot be read: line 1 is no JSON; release by hand/],
