@@ -45,7 +45,8 @@ export async function attachOne(
     report();
     return { ...added, deviceInfo };
   } catch (error) {
-    const { code, message, details: stated } = toCniError(error);
+    // What could not be undone is tried once more by who asked for the attachment, who tells of it then.
+    const { code, message, details: stated } = toCniError(error instanceof AddError ? error.cause : error);
     const details = [stated, hint].filter(Boolean).join('; ');
     const where = `network ${planned.network}, interface ${planned.ifName}`;
     const undone = error instanceof AddError && error.undoFailures.length === 0 && (await isForgotten(planned));

@@ -25,7 +25,7 @@ export function requireAllowed(
     ErrorCode.InvalidNetworkConfig,
     `annotation ${annotation}: namespaces are isolated: pod ${metadata.name} of namespace ${metadata.namespace} may not ` +
       `use network ${namespace}/${name}, for ${namespace} is no global namespace`,
-    `name a network of namespace ${metadata.namespace} or ${alwaysGlobal}, or have the administrator add ${namespace} ` +
-      'to "globalNamespaces"',
+    `name a network of namespace ${[...new Set([metadata.namespace, alwaysGlobal])].join(' or ')}, or have the ` +
+      `administrator add ${namespace} to "globalNamespaces"`,
   );
 }

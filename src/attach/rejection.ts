@@ -7,7 +7,7 @@ import type { PlanRequest } from './plan.ts';
 export function rejected(error: unknown, { cluster, pod, attachment }: PlanRequest): never {
   const { code, message, details } = explained(error);
   if (pod === undefined) throw new CniError(code, message, details, { cause: error });
-  const told = details === '' ? message : `${message} (${details})`;
+  const told = message.includes(details) ? message : `${message} (${details})`;
   // Multus has a reason of its own for this one, which people look for.
   const reason = error instanceof NetworkNotFoundError ? 'NoNetworkFound' : 'FailedAddingInterface';
   cluster?.event(pod, { type: 'Warning', reason, message: withoutSandbox(told, attachment) });
