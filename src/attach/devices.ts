@@ -54,8 +54,11 @@ export function resourceOf(definition: NetworkAttachmentDefinition | undefined):
  * those that kubelet gave to the pod's containers, or that the pod has by ResourceClaims. The networks of one resource get
  * them in the order of their ids, each device once.
  *
+ * A pod may ask by id for what it does not have only of a network that declares the capability for it: whoever wrote that
+ * network leaves the choice to pods.
+ *
  * @param taken Ids that other networks of the pod have already.
- * @throws {CniError} 7 where the pod has too few, 11 where that cannot be known now.
+ * @throws {CniError} 7 where the pod has too few, or not the one that it asks for; 11 where that cannot be known now.
  */
 export async function withDevices(
   networks: readonly PodNetwork[],
@@ -73,12 +76,13 @@ export async function withDevices(
   });
 }
 
-/** The networks that the pod asks for no certain device for, by resource. */
+/** The networks that are to have devices which the pod has, by resource. */
 function wantingByResource(networks: readonly PodNetwork[]): Map<string, PodNetwork[]> {
   const wanting = new Map<string, PodNetwork[]>();
   for (const network of networks) {
     const resource = resourceOf(network.found.definition);
-    if (resource === undefined || network.selection?.deviceId !== undefined) continue;
+    const isFreeToAsk = network.selection?.deviceId !== undefined && declaresDevice(listOf(network.found));
+    if (resource === undefined || isFreeToAsk) continue;
     wanting.set(resource, [...(wanting.get(resource) ?? []), network]);
   }
   return wanting;
@@ -86,25 +90,32 @@ function wantingByResource(networks: readonly PodNetwork[]): Map<string, PodNetw
 
 async function choose(
   wanting: ReadonlyMap<string, readonly PodNetwork[]>,
-  used: ReadonlySet<string>,
+  used: Set<string>,
   { pod, cluster, settings }: DevicesRequest,
 ): Promise<Map<PodNetwork, string>> {
   const given = pod && (await readPodDevices(settings.kubeletDir, identityOf(pod)));
   let claimed: readonly ClaimedDevice[] | undefined;
   const chosen = new Map<PodNetwork, string>();
   for (const [resource, networks] of wanting) {
+    const asked = networks.flatMap(({ selection }) => selection?.deviceId ?? []);
+    const others = networks.filter(({ selection }) => selection?.deviceId === undefined);
+    const freeOf = (ids: readonly string[]) => [...new Set(ids)].filter((id) => !used.has(id)).sort();
     let ids = given?.devices.get(resource) ?? [];
-    if (ids.length < networks.length && pod) {
+    if (pod && (freeOf(ids).length < others.length || asked.some((id) => !ids.includes(id)))) {
       claimed ??= (await cluster?.claimedDevices(pod)) ?? [];
       ids = [...ids, ...claimed.filter((device) => device.resource === resource).map(({ id }) => id)];
     }
-    const free = [...new Set(ids)].filter((id) => !used.has(id)).sort();
-    if (free.length < networks.length && (ids.length > 0 || networks.some(({ found }) => needsDevice(listOf(found))))) {
-      throw tooFew(resource, networks, ids, free, given);
+    const foreign = asked.find((id) => !ids.includes(id));
+    if (foreign !== undefined) throw notThePods(foreign, resource, ids);
+    const free = freeOf(ids);
+    if (free.length < others.length && (ids.length > 0 || others.some(({ found }) => needsDevice(listOf(found))))) {
+      throw tooFew(resource, others, ids, free, given);
     }
-    for (const [index, network] of networks.entries()) {
+    for (const [index, network] of others.entries()) {
       const id = free[index];
-      if (id !== undefined) chosen.set(network, checkedId(id, resource));
+      if (id === undefined) break;
+      chosen.set(network, checkedId(id, resource));
+      used.add(id);
     }
   }
   return chosen;
@@ -126,12 +137,14 @@ const deviceKeys = ['device', 'hwaddr', 'kernelpath', 'pciBusID'];
  * that of KubeVirt's bridges is counted on nodes, and no device plugin gives out any of it.
  */
 export function needsDevice(list: NetworkConfigList): boolean {
-  if (capabilitiesOf(list).has('deviceID')) return true;
+  if (declaresDevice(list)) return true;
   return list.plugins.some(
     (plugin) =>
       deviceTypes.has(plugin.type) || (plugin.type === 'host-device' && !deviceKeys.some((key) => plugin[key])),
   );
 }
+
+const declaresDevice = (list: NetworkConfigList): boolean => capabilitiesOf(list).has('deviceID');
 
 const listOf = ({ config, source, name }: NetworkSource): NetworkConfigList =>
   parseNetworkConfig(config, source, { defaultName: name });
@@ -160,6 +173,16 @@ function tooFew(
     `${who} of resource ${resource}: ${found}`,
     `request as many in the resources of the pod's containers, as "limits": {"${resource}": ${networks.length}}, or name ` +
       'fewer networks of that resource',
+  );
+}
+
+function notThePods(id: string, resource: string, ids: readonly string[]): CniError {
+  const has = ids.length === 0 ? 'none' : ids.join(', ');
+  return new CniError(
+    ErrorCode.InvalidNetworkConfig,
+    `the pod asks for "deviceID" ${id} of resource ${resource}, and has ${has}`,
+    'leave "deviceID" out of the annotation, or name one that the pod has; for any device of the node the network has to ' +
+      'declare the capability "deviceID"',
   );
 }
 

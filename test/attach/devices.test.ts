@@ -130,11 +130,26 @@ describe('a network whose definition names a resource', () => {
       expected: ['b', 'a'],
     },
     {
-      title: 'a device that the pod names by "device-id", of a network without the capability',
-      given: given({}),
+      title: 'a device that the pod names by "device-id", of those that it has, for a network without the capability',
+      given: given({ [sriov]: ['a', 'mlx5_core.sf.2'] }),
       networks: '[{"name":"net-a","device-id":"mlx5_core.sf.2"}]',
       definitions: { 'net-a': plain },
       expected: ['mlx5_core.sf.2'],
+    },
+    {
+      title: 'a device that the pod does not have, of a network that declares the capability',
+      given: given({ [sriov]: ['a'] }),
+      networks: '[{"name":"net-a","deviceID":"0000:03:02.9"},{"name":"net-a"}]',
+      definitions: { 'net-a': declaring },
+      expected: ['0000:03:02.9', 'a'],
+    },
+    {
+      title: 'one device under the names of two resources goes to one network',
+      given: given({ [sriov]: ['a', 'b'], 'intel.com/other': ['a', 'c'] }),
+      networks: 'net-a,net-b',
+      definitions: { 'net-a': declaring, 'net-b': declaring },
+      resources: { 'net-a': sriov, 'net-b': 'intel.com/other' },
+      expected: ['a', 'c'],
     },
     {
       title: 'a device of a claim, by the name of the claim',
@@ -180,6 +195,18 @@ describe('a network whose definition names a resource', () => {
     await node.add();
     assert.deepEqual(devicesIn(node), both('a'));
     await node.remove();
+  });
+
+  test('a device that the pod does not have is refused where the network does not leave the choice to pods', async () => {
+    await using node = await deviceNode(given({ [sriov]: ['a', 'b'] }), {
+      networks: '[{"name":"net-a","deviceID":"0000:00:05.0"}]',
+      definitions: { 'net-a': plain },
+      resources: { 'net-a': sriov },
+    });
+    const { code, message, details } = await failure(node);
+    assert.equal(code, 7);
+    assert.match(message, /the pod asks for "deviceID" 0000:00:05.0 of resource intel.com\/sriov, and has a, b$/);
+    assert.match(details, /declare the capability "deviceID"/);
   });
 
   test('where a resource only says which nodes have the network, as of bridges, the pod needs no device', async () => {
