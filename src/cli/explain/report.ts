@@ -58,7 +58,7 @@ export function explainDocument(pods: readonly ExplainedPod[]): JsonObject {
 
 /**
  * Whose default route the pod has, for each family: the network's that asks for it, or else the default network's
- * (specification v1.3, section 4.1.2.9).
+ * (specification v1.3, section 4.1.2.1.9).
  */
 function defaultRoute({ ready, isDefault }: ExplainedInterface, all: readonly ExplainedInterface[]): string {
   const own = ready?.planned.defaultRoute;
