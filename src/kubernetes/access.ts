@@ -18,6 +18,8 @@ export interface AccessOptions {
    * hour, per-node certificates every few minutes.
    */
   readonly freshFor?: number;
+  /** Whether what was read last is used where reading fails; true unless told. */
+  readonly keepLast?: boolean;
 }
 
 /**
@@ -86,7 +88,7 @@ export class Access {
       this.#current = { connection, at: performance.now() };
       return connection;
     } catch (error) {
-      if (this.#current === undefined) throw error;
+      if (this.#current === undefined || this.#options.keepLast === false) throw error;
       return this.#current.connection;
     }
   }

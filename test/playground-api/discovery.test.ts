@@ -19,7 +19,11 @@ const textsAt = (value: JsonValue, list: string, path: string): string[] =>
 
 test('older clients go from groups to versions to resources', () => {
   assert.deepEqual(at(discovered('/api').body, 'versions'), ['v1']);
-  assert.deepEqual(textsAt(discovered('/apis').body, 'groups', 'name'), ['k8s.cni.cncf.io', 'resource.k8s.io']);
+  assert.deepEqual(textsAt(discovered('/apis').body, 'groups', 'name'), [
+    'k8s.cni.cncf.io',
+    'resource.k8s.io',
+    'certificates.k8s.io',
+  ]);
   const group = discovered('/apis/k8s.cni.cncf.io').body;
   assert.equal(textAt(group, 'preferredVersion.groupVersion'), 'k8s.cni.cncf.io/v1');
   assert.deepEqual(textsAt(discovered('/api/v1').body, 'resources', 'name'), [
@@ -47,13 +51,19 @@ test('newer clients get all of it in one document of its own type', () => {
   assert.deepEqual(textsAt(discovered('/apis', aggregated).body, 'items', 'metadata.name'), [
     'k8s.cni.cncf.io',
     'resource.k8s.io',
+    'certificates.k8s.io',
   ]);
 });
 
 test('a schema that has just enough for kubectl to leave the checking of fields to the server', () => {
   const paths = at(discovered('/openapi/v3').body, 'paths');
   assert.ok(paths !== null && typeof paths === 'object');
-  assert.deepEqual(Object.keys(paths), ['api/v1', 'apis/k8s.cni.cncf.io/v1', 'apis/resource.k8s.io/v1']);
+  assert.deepEqual(Object.keys(paths), [
+    'api/v1',
+    'apis/k8s.cni.cncf.io/v1',
+    'apis/resource.k8s.io/v1',
+    'apis/certificates.k8s.io/v1',
+  ]);
   const served = at(discovered('/openapi/v3/api/v1').body, 'paths');
   assert.ok(JSON.stringify(served).includes('"fieldValidation"'));
   for (const dot of ['.', '@']) {

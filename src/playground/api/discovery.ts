@@ -4,6 +4,13 @@ import { type Resource, resources } from './resources.ts';
 
 const verbs = ['create', 'delete', 'get', 'list', 'patch', 'update', 'watch'];
 
+const subresourceVerbs = ['get', 'patch', 'update'];
+
+const subresourcesOf = ({ status, approval }: Pick<Resource, 'status' | 'approval'>): string[] => [
+  ...(status ? ['status'] : []),
+  ...(approval ? ['approval'] : []),
+];
+
 /** The version of Kubernetes that this API follows. */
 const release = { major: '1', minor: '32', gitVersion: 'v1.32.0+plexus' };
 
@@ -57,7 +64,7 @@ function legacy(path: string): JsonValue | undefined {
     kind: 'APIResourceList',
     apiVersion: 'v1',
     groupVersion: group === '' ? version : `${group}/${version}`,
-    resources: served.flatMap(({ plural, singular, namespaced, kind, shortNames, categories, status }) => [
+    resources: served.flatMap(({ plural, singular, namespaced, kind, shortNames, categories, ...rest }) => [
       {
         name: plural,
         singularName: singular,
@@ -67,9 +74,13 @@ function legacy(path: string): JsonValue | undefined {
         shortNames: [...shortNames],
         categories: [...categories],
       },
-      ...(status
-        ? [{ name: `${plural}/status`, singularName: '', namespaced, kind, verbs: ['get', 'patch', 'update'] }]
-        : []),
+      ...subresourcesOf(rest).map((subresource) => ({
+        name: `${plural}/${subresource}`,
+        singularName: '',
+        namespaced,
+        kind,
+        verbs: subresourceVerbs,
+      })),
     ]),
   };
 }
@@ -96,7 +107,7 @@ function groupDiscoveryList(of: readonly string[]): JsonValue {
 }
 
 function resourceDiscovery(resource: Resource): JsonValue {
-  const { group, version, kind, plural, singular, namespaced, shortNames, categories, status } = resource;
+  const { group, version, kind, plural, singular, namespaced, shortNames, categories } = resource;
   const responseKind = { group, version, kind };
   return {
     resource: plural,
@@ -106,7 +117,11 @@ function resourceDiscovery(resource: Resource): JsonValue {
     shortNames: [...shortNames],
     categories: [...categories],
     verbs,
-    subresources: status ? [{ subresource: 'status', responseKind, verbs: ['get', 'patch', 'update'] }] : [],
+    subresources: subresourcesOf(resource).map((subresource) => ({
+      subresource,
+      responseKind,
+      verbs: subresourceVerbs,
+    })),
   };
 }
 

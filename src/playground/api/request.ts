@@ -12,7 +12,7 @@ export interface Target {
   readonly namespace: string | undefined;
   /** Undefined: the collection. */
   readonly name: string | undefined;
-  readonly subresource: 'status' | undefined;
+  readonly subresource: 'status' | 'approval' | undefined;
 }
 
 /**
@@ -34,6 +34,7 @@ export function targetOf(path: string): Target | undefined {
     if (resource.namespaced && name !== undefined && namespace === undefined) continue;
     if (subresource === undefined) return { resource, namespace, name, subresource };
     if (subresource === 'status' && resource.status) return { resource, namespace, name, subresource };
+    if (subresource === 'approval' && resource.approval) return { resource, namespace, name, subresource };
   }
   return undefined;
 }

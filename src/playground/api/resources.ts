@@ -14,6 +14,8 @@ export interface Resource {
   readonly namespaced: boolean;
   /** Has a status subresource. */
   readonly status: boolean;
+  /** Has an approval subresource: that of certificates. */
+  readonly approval?: boolean;
   /** Fields that a field selector may name, besides metadata.name and metadata.namespace. */
   readonly fields: readonly string[];
 }
@@ -127,6 +129,20 @@ export const resourceSlices: Resource = {
   fields: ['spec.nodeName', 'spec.driver'],
 };
 
+export const certificateSigningRequests: Resource = {
+  group: 'certificates.k8s.io',
+  version: 'v1',
+  kind: 'CertificateSigningRequest',
+  plural: 'certificatesigningrequests',
+  singular: 'certificatesigningrequest',
+  shortNames: ['csr'],
+  categories: [],
+  namespaced: false,
+  status: true,
+  approval: true,
+  fields: ['spec.signerName'],
+};
+
 export const resources: readonly Resource[] = [
   pods,
   nodes,
@@ -135,6 +151,7 @@ export const resources: readonly Resource[] = [
   networkAttachmentDefinitions,
   resourceClaims,
   resourceSlices,
+  certificateSigningRequests,
 ];
 
 export function groupVersion(resource: Resource): string {

@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto';
-import { isJsonObject } from '../../cni/json.ts';
+import { isJsonObject, type JsonValue } from '../../cni/json.ts';
 import { Failure } from './failure.ts';
-import { equalJson, type KubernetesObject, type StoredMetadata, type StoredObject, textAt } from './object.ts';
+import { at, equalJson, type KubernetesObject, type StoredMetadata, type StoredObject, textAt } from './object.ts';
 import { isName, namespaces, qualifiedName, type Resource, resourceOf } from './resources.ts';
 import { invalid, requireValid } from './validate.ts';
 
@@ -117,11 +117,11 @@ export class Store {
 
   /**
    * Replaces an object, or with `part` 'status' its status (and, as the API server does for pods, metadata: that is how
-   * network-status is written), without 'status' all but its status.
+   * network-status is written), without 'status' all but its status; with 'approval' its conditions alone.
    *
    * @throws {Failure} NotFound, Conflict when it is not the version or UID that the new object was made from.
    */
-  update(object: KubernetesObject, part: 'object' | 'status' = 'object'): StoredObject {
+  update(object: KubernetesObject, part: 'object' | 'status' | 'approval' = 'object'): StoredObject {
     const resource = requireResource(object);
     const { name, namespace, uid, resourceVersion } = object.metadata;
     const before = this.get(resource, namespace, name);
@@ -133,8 +133,8 @@ export class Store {
       creationTimestamp: before.metadata.creationTimestamp,
       resourceVersion: String(version),
     };
-    const base = part === 'status' ? before : object;
-    const status = part === 'status' || !resource.status ? object['status'] : before['status'];
+    const base = part === 'object' ? object : before;
+    const status = statusOf(resource, before, object, part);
     const next: StoredObject = { ...base, apiVersion: before.apiVersion, kind: before.kind, metadata, status };
     // As the API server: a write that changes nothing makes no new version and wakes nobody.
     const unchanged = { ...next, metadata: { ...metadata, resourceVersion: before.metadata.resourceVersion } };
@@ -212,6 +212,19 @@ export class Store {
     if (oldest !== undefined) this.#forgotten = oldest.version;
     for (const listener of this.#listeners) listener(change);
   }
+}
+
+/** The status after an update: only who writes to it changes it. */
+function statusOf(
+  { status }: Resource,
+  before: KubernetesObject,
+  { status: next }: KubernetesObject,
+  part: 'object' | 'status' | 'approval',
+): JsonValue | undefined {
+  if (part === 'status' || !status) return next;
+  if (part === 'object') return before['status'];
+  const former = isJsonObject(before['status']) ? before['status'] : {};
+  return { ...former, conditions: at(next, 'conditions') ?? [] };
 }
 
 function keyOf(resource: Resource, namespace: string | undefined, name: string): string {
