@@ -13,6 +13,7 @@ import { staticIpam } from './static.ts';
 import { tap } from './tap.ts';
 import { tuning } from './tuning.ts';
 import { vlan } from './vlan.ts';
+import { vrf } from './vrf.ts';
 import { vxlan } from './vxlan.ts';
 
 /** Every plugin that runs in this process. */
@@ -29,6 +30,7 @@ export const builtinPlugins: readonly Plugin[] = [
   hostDevice,
   tuning,
   sbr,
+  vrf,
   passthru,
   hostLocal,
   staticIpam,

@@ -13,6 +13,7 @@ import { staticCases } from './static.ts';
 import { tapCases } from './tap.ts';
 import { tuningCases } from './tuning.ts';
 import { vlanCases } from './vlan.ts';
+import { vrfCases } from './vrf.ts';
 
 /** All cases, wherever they run. */
 export const allCases: readonly ParityCase[] = [
@@ -30,4 +31,5 @@ export const allCases: readonly ParityCase[] = [
   ...staticCases,
   ...tuningCases,
   ...sbrCases,
+  ...vrfCases,
 ];
