@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { before, test } from 'node:test';
+import type { Answer } from '../../src/daemon/frame.ts';
 import { pods } from '../../src/playground/api/resources.ts';
 import { until } from '../kubernetes/playground.ts';
 import { onEachServer } from '../kubernetes/server.ts';
@@ -136,6 +137,18 @@ function replace(by: typeof ordinary): (node: ClusterNode) => Promise<void> {
   };
 }
 
+/** What was done to the pod reaches the daemon a moment later: before that, it was done meanwhile as far as an ADD knows. */
+async function untilRefused(node: ClusterNode, uid: string): Promise<Answer> {
+  let answer = await node.call('ADD', { uid });
+  await until(async () => {
+    if (answer.exitStatus !== 0) return true;
+    await node.call('DEL', { uid });
+    answer = await node.call('ADD', { uid });
+    return false;
+  });
+  return answer;
+}
+
 async function uidNow({ admin }: ClusterNode): Promise<string> {
   return (await admin.get(pods, 'default', 'app')).metadata.uid;
 }
@@ -153,7 +166,7 @@ await onEachServer((server) => {
         const given = typeof uid === 'function' ? await uid(node) : (uid ?? original);
         if (meanwhile) proxy.fault({ match: (method) => method === 'PATCH', met: () => meanwhile(node) });
 
-        const { exitStatus, stdout } = await node.call('ADD', { uid: given });
+        const { exitStatus, stdout } = await (refused ? untilRefused(node, given) : node.call('ADD', { uid: given }));
         if (refused) {
           assert.equal(exitStatus, 1, stdout);
           const { code, msg } = JSON.parse(stdout);

@@ -100,7 +100,7 @@ await onEachServer((server) => {
     {
       what: 'half-open connections',
       disturb: ({ proxy }) => proxy.freezeWatches(),
-      timings: { silence: 200 },
+      timings: { silence: 400 },
       relists: false,
     },
     { what: '410 Gone in the stream', disturb: ({ proxy }) => proxy.expireWatches(), relists: true },
