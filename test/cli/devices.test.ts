@@ -76,6 +76,19 @@ describe('plexus explain', { timeout: 60_000 }, () => {
       assert.equal(status, problem === undefined ? 0 : 1);
     });
   }
+
+  test('tells programs the resource of each interface, and of the pod how many are wanted and requested', async () => {
+    await using directory = await testDirectory();
+    const file = join(directory.path, 'manifests.yaml');
+    const objects = [wanting('vf', 'host-device'), asking('vf', containers({ limits: { [sriov]: '2' } }))];
+    await writeFile(file, objects.map((object) => JSON.stringify(object)).join('\n---\n'));
+    const { items } = JSON.parse((await run(['explain', '-f', file, '-o', 'json'])).stdout);
+    assert.deepEqual(items[0].devices, [{ resource: sriov, networks: ['default/vf'], requested: 2 }]);
+    assert.deepEqual(
+      items[0].interfaces.map((each: JsonObject) => each['resource']),
+      [undefined, sriov],
+    );
+  });
 });
 
 describe('plexus doctor', () => {
