@@ -12,6 +12,8 @@ import { readDaemonConfig } from '../../../src/daemon/config.ts';
 import { type Daemon, type DaemonOptions, startDaemon } from '../../../src/daemon/daemon.ts';
 import type { Answer } from '../../../src/daemon/frame.ts';
 import type { Schedule } from '../../../src/daemon/live/followed.ts';
+import type { Entry } from '../../../src/journal/entry.ts';
+import { Journal } from '../../../src/journal/journal.ts';
 import type { StoredObject } from '../../../src/playground/api/object.ts';
 import { events as eventResource, networkAttachmentDefinitions, pods } from '../../../src/playground/api/resources.ts';
 import { type Api, startApi } from '../../../src/playground/api/server.ts';
@@ -71,6 +73,8 @@ export interface LiveNode extends AsyncDisposable {
   /** Reason and message of all events, in order, once this many are there. */
   events(count: number): Promise<string[]>;
   links(sandbox: Sandbox): Promise<string[]>;
+  /** What the journal has. */
+  entry(sandbox: Sandbox): Promise<Entry | undefined>;
   /** Addresses that are given away, and entries of the journal. */
   held(): Promise<{ readonly reserved: string[]; readonly journal: string[] }>;
   stop(): Promise<void>;
@@ -204,6 +208,9 @@ export async function startLiveNode({
     async links({ namespace }) {
       const all = await ip(namespace.path, 'link');
       return all.map(({ ifname }) => String(ifname)).filter((name) => name !== 'lo');
+    },
+    entry: ({ name }) => {
+      return Journal.look(at('state/journal')).read({ containerId: `sandbox-${name}`, ifName: 'eth0' });
     },
     async held() {
       const files = await readdir(at('networks'), { recursive: true }).catch(() => []);
