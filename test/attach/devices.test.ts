@@ -321,7 +321,7 @@ describe('devices of ResourceClaims', () => {
   });
 
   const slices = [
-    slice('old', 1, [device('vf-1', 'old', sriov)]),
+    slice('0-old', 1, [device('vf-1', 'old', sriov)]),
     slice('a', 2, [device('vf-1', '0000:03:02.1', sriov), { name: 'gpu-1', attributes: {} }]),
     slice('b', 2, [device('vf-2', '0000:03:02.2'), device('vf-3', '0000:03:02.3', sriov)]),
     slice('other', 9, [device('vf-1', 'other', sriov)], 'other.example.org'),
