@@ -1,5 +1,6 @@
 import { z } from 'zod';
 import { type Client, segment } from './client.ts';
+import { kubeletUid } from './pods.ts';
 import { type Pod, podSchema } from './schemas.ts';
 
 const podPath = (namespace: string, name: string): string =>
@@ -49,9 +50,8 @@ export interface ToldEvent {
 
 /** The events of a pod. @throws {ApiError} */
 export async function podEvents(client: Client, pod: Pod): Promise<ToldEvent[]> {
-  const { namespace, uid } = pod.metadata;
-  const path = `/api/v1/namespaces/${segment('namespace', namespace)}/events`;
-  const query = { fieldSelector: `involvedObject.uid=${uid}` };
+  const path = `/api/v1/namespaces/${segment('namespace', pod.metadata.namespace)}/events`;
+  const query = { fieldSelector: `involvedObject.uid=${kubeletUid(pod)}` };
   const { items } = eventsSchema.parse(await client.request({ path, query }));
   return items.map(({ metadata, reason, message, count }) => ({
     uid: metadata.uid,

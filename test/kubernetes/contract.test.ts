@@ -83,6 +83,17 @@ const refusals: ReadonlyArray<{
       'Operation cannot be fulfilled on pods "a": the object has been modified; please apply your changes to the latest version and try again',
   },
   {
+    what: 'a patch of the pod with another UID at an older version',
+    method: 'PATCH',
+    path: `${podsPath}/a`,
+    type: mergePatch,
+    body: { metadata: { uid: '0-0-0', resourceVersion: '1', annotations: { k: 'v' } } },
+    status: 409,
+    reason: 'Conflict',
+    message:
+      'Operation cannot be fulfilled on pods "a": the object has been modified; please apply your changes to the latest version and try again',
+  },
+  {
     what: 'a patch of a type that there is not',
     method: 'PATCH',
     path: `${podsPath}/a`,

@@ -24,8 +24,11 @@ export interface Running extends AsyncDisposable {
 
 /** An API server under test. */
 export interface Server {
-  /** @param objects What there is from the start, and all of its kind. */
-  start(objects?: readonly KubernetesObject[]): Promise<Running>;
+  /**
+   * @param objects What there is from the start, and all of its kind.
+   * @param as Whose rights the client has; the daemon's unless told.
+   */
+  start(objects?: readonly KubernetesObject[], as?: 'daemon' | 'administrator'): Promise<Running>;
 }
 
 const embedded: Server = {
@@ -62,11 +65,11 @@ function kubeApiServer(assets: string): Server {
     await plane?.[Symbol.asyncDispose]();
   });
   return {
-    async start(objects = []) {
+    async start(objects = [], as = 'daemon') {
       if (plane === undefined || admin === undefined) throw new Error('tests of a server that is not there');
       await clear(admin);
       for (const object of objects) await admin.create(object);
-      return running(plane.user, admin, async () => {});
+      return running(as === 'daemon' ? plane.user : plane.administrator, admin, async () => {});
     },
   };
 }

@@ -144,12 +144,14 @@ async function patch(call: Call, name: string): Promise<KubernetesObject> {
   const change = await bodyOf(request);
   const before = store.get(resource, namespace, name);
   const after = readObject(call, apply(before, change), name);
-  // A patch need not name a version: then it applies to whatever there is. With a UID, only to that object.
-  const { uid } = after.metadata;
-  if (uid !== before.metadata.uid) {
+  // A patch need not name a version: then it applies to whatever there is. With a UID, only to that object; of both, the
+  // version is looked at first.
+  const { uid, resourceVersion } = after.metadata;
+  if (uid !== before.metadata.uid && resourceVersion === before.metadata.resourceVersion) {
     throw invalid(resource, name, 'metadata.uid', `Invalid value: "${uid}": field is immutable`);
   }
-  return store.update(after, target.subresource ?? 'object');
+  const metadata = { ...after.metadata, uid: before.metadata.uid };
+  return store.update({ ...after, metadata }, target.subresource ?? 'object');
 }
 
 const deleteOptionsSchema = z.object({
