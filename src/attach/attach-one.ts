@@ -6,6 +6,7 @@ import type { Result } from '../cni/result.ts';
 import type { PlannedAttachment } from '../journal/entry.ts';
 import { removeFile } from '../linux/atomic-file.ts';
 import { copyDeviceInfo, readDeviceInfo } from './device-info.ts';
+import { requireGranted } from './granted.ts';
 import type { ReadyAttachment } from './plan.ts';
 import type { ReleaseContext } from './release.ts';
 
@@ -41,6 +42,7 @@ export async function attachOne(
     if (deviceInfoFile !== undefined) await copyDeviceInfo(devicePluginFile, deviceInfoFile);
     const own = { ...attachment, ifName: planned.ifName, path: context.path };
     const added = await addList(list, own, { runtimeConfig, cniArgs, deviceId }, context.runner);
+    requireGranted(planned, added.result);
     const deviceInfo = deviceInfoFile === undefined ? undefined : await readDeviceInfo(deviceInfoFile);
     report();
     return { ...added, deviceInfo };

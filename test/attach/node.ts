@@ -23,6 +23,8 @@ import { type TestNamespace, testNamespace } from '../support/namespace.ts';
 
 /** What the faulty plugin is to do; it succeeds unless told. */
 export interface Faults {
+  /** What it answers an ADD with; the result of the plugin before it unless told. */
+  result?: Result | undefined;
   add?: CniError | undefined;
   delete?: CniError | undefined;
   /** What it tells of its device, in the file that it is given for that. */
@@ -209,7 +211,7 @@ function faultyPlugin(faults: Faults, configs: JsonObject[]): Plugin {
         await writeFile(file, faults.tell);
       }
       if (faults.add !== undefined) throw faults.add;
-      return prevResult ?? { interfaces: [], ips: [], routes: [], dns: {} };
+      return faults.result ?? prevResult ?? { interfaces: [], ips: [], routes: [], dns: {} };
     },
     async delete() {
       if (faults.delete !== undefined) throw faults.delete;

@@ -6,6 +6,7 @@ import { parseNetworks } from '../../../src/attach/selection.ts';
 import { parseNetworkConfig } from '../../../src/cni/config.ts';
 import { CniError } from '../../../src/cni/error.ts';
 import type { JsonObject } from '../../../src/cni/json.ts';
+import type { Result } from '../../../src/cni/result.ts';
 import { becomeNodeWith } from '../../support/node.ts';
 import { macvlan, startNode } from '../node.ts';
 
@@ -48,6 +49,8 @@ for (const [key, value, capability, remedy] of keys) {
         },
       },
     }));
+    const interfaces = [{ name: 'net1', mac, sandbox: node.sandbox.path }];
+    node.faults.result = { interfaces, ips: [{ address: '10.1.0.9/24', interface: 0 }], routes: [], dns: {} };
     await node.add();
     assert.deepEqual(
       node.configs.map(({ runtimeConfig }) => runtimeConfig),
@@ -75,6 +78,73 @@ for (const [key, value, capability, remedy] of keys) {
     );
   });
 }
+
+const heedless: readonly (readonly [
+  section: string,
+  what: string,
+  element: JsonObject,
+  given: Partial<Result>,
+  told: string,
+])[] = [
+  [
+    '4.1.2.1.3 "ips"',
+    'another address',
+    { ips: ['10.1.0.9'] },
+    { ips: [{ address: '10.1.0.2/24' }] },
+    '"ips" 10.1.0.9, but the network gave 10.1.0.2',
+  ],
+  [
+    '4.1.2.1.3 "ips"',
+    'no address',
+    { ips: ['10.1.0.9', 'fd00::9/64'] },
+    {},
+    '"ips" 10.1.0.9, fd00::9/64, but the network gave none',
+  ],
+  [
+    '4.1.2.1.3 "ips"',
+    'one address of two',
+    { ips: ['10.1.0.9', 'fd00::9'] },
+    { ips: [{ address: '10.1.0.9/24' }, { address: 'fd00::8/64' }] },
+    '"ips" fd00::9, but the network gave 10.1.0.9, fd00::8',
+  ],
+  [
+    '4.1.2.1.4 "mac"',
+    'another address',
+    { mac },
+    { interfaces: [{ name: 'net1', mac: '02:00:00:00:00:02', sandbox: '/run/netns/pod' }] },
+    `"mac" ${mac}, but the network gave 02:00:00:00:00:02`,
+  ],
+];
+
+for (const [section, what, element, given, told] of heedless) {
+  test(`NPWG v1.3 §${section}: a plugin that declares the capability and gives ${what} fails the pod`, async () => {
+    const capabilities = { ips: true, mac: true };
+    await using node = await startNode(() => ({
+      networks: JSON.stringify([{ name: 'net-a', ...element }]),
+      definitions: { 'net-a': { cniVersion: '1.0.0', type: 'faulty', capabilities } },
+    }));
+    const before = await node.state();
+    node.faults.result = { interfaces: [], ips: [], routes: [], dns: {}, ...given };
+    await assert.rejects(node.add(), { code: 7 });
+    assert.ok(
+      (await node.events(2))
+        .at(-1)
+        ?.startsWith(`FailedAddingInterface: network default/net-a, interface net1: the pod asks for ${told} (`),
+    );
+    assert.deepEqual(await node.state(), before);
+  });
+}
+
+test('NPWG v1.3 §4.1.2.1.3 "ips": are given however they are written', async () => {
+  await using node = await startNode(() => ({
+    networks: '[{"name":"net-a","ips":["FD00:0::9/64"],"mac":"02-00-00-00-00-0A"}]',
+    definitions: { 'net-a': { cniVersion: '1.0.0', type: 'faulty', capabilities: { ips: true, mac: true } } },
+  }));
+  const interfaces = [{ name: 'net1', mac: '02:00:00:00:00:0A', sandbox: node.sandbox.path }];
+  node.faults.result = { interfaces, ips: [{ address: 'fd00::9/64' }], routes: [], dns: {} };
+  await node.add();
+  await node.remove();
+});
 
 test('NPWG v1.3 §4.1.2.1: all that cannot be given is told at once', () => {
   const request = asking({ ips: ['10.1.0.9'], mac, bandwidth });

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
+import fc from 'fast-check';
 import { parseDefaultNetwork, parseNetworks, SelectionError } from '../../../src/attach/selection.ts';
 
 /* The networks annotation: specification v1.3 of the Network Plumbing Working Group, section 4.1. */
@@ -429,6 +430,40 @@ describe('what is hostile stays where it is', () => {
       () => parseNetworks(`[${Array(20_000).fill('{}')}]`, 'app'),
       (error) =>
         error instanceof SelectionError && error.message.length < 1_000 && /and 19995 more$/.test(error.message),
+    );
+  });
+
+  const keys = [
+    'name',
+    'ips',
+    'mac',
+    'interface',
+    'portMappings',
+    'bandwidth',
+    'cni-args',
+    'default-route',
+    '__proto__',
+  ];
+  const element = fc.dictionary(fc.constantFrom(...keys), fc.jsonValue({ maxDepth: 3 }));
+  const hostile = fc.oneof(
+    fc.string(),
+    fc.json(),
+    fc.array(element).map((each) => JSON.stringify(each)),
+  );
+  test('NPWG v1.3 §4.1: whatever an annotation says, it is followed or refused in some short words', () => {
+    fc.assert(
+      fc.property(hostile, (annotation) => {
+        try {
+          for (const { name, interface: ifName = 'net1' } of parseNetworks(annotation, 'app')) {
+            assert.match(name, /^[a-z0-9.-]{1,253}$/);
+            assert.match(ifName, /^[^\s/:%\p{C}]{1,15}$/u);
+          }
+        } catch (error) {
+          assert.ok(error instanceof SelectionError, String(error));
+          assert.ok(error.message.length < 4_000, error.message);
+        }
+      }),
+      { numRuns: 500 },
     );
   });
 });
