@@ -85,7 +85,7 @@ const wrong: ReadonlyArray<{ readonly what: string; readonly text: string; reado
     what: 'a kind that is not served',
     text: 'apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: a}',
     message:
-      /^f\.yaml, document 1: apiVersion, kind: expected one of v1 Pod, v1 Node, v1 Namespace, v1 Event, k8s\.cni\.cncf\.io\/v1 NetworkAttachmentDefinition, found apps\/v1 Deployment$/,
+      /^f\.yaml, document 1: apiVersion, kind: expected one of v1 Pod, v1 Node, v1 Namespace, v1 Event, k8s\.cni\.cncf\.io\/v1 NetworkAttachmentDefinition, .*, found apps\/v1 Deployment$/,
   },
   {
     what: 'the wrong version',
