@@ -12,7 +12,7 @@ import { deviceIdForm, isDeviceId } from './device-id.ts';
 import type { PodNetwork } from './pod-networks.ts';
 import type { Settings } from './settings.ts';
 
-/** The annotation of a definition whose network needs a device of a resource (specification v1.3, section 3.6). */
+/** The annotation of a definition whose network needs a device of a resource (device information specification 1.1.0, section 4). */
 export const resourceNameAnnotation = 'k8s.v1.cni.cncf.io/resourceName';
 
 /** What a network has of the resource that its definition names. */

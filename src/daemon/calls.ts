@@ -134,8 +134,8 @@ function sandboxOf(env: Environment): Readonly<Record<string, string>> {
 }
 
 function described({ command, planned, milliseconds, error }: AttachmentReport): object {
-  const { network, ifName } = planned;
-  return { command, network, ifName, durationMs: rounded(milliseconds), ...(error && { code: error.code }) };
+  const { network, ifName, deviceId } = planned;
+  return { command, network, ifName, deviceId, durationMs: rounded(milliseconds), ...(error && { code: error.code }) };
 }
 
 /** What is longer than any right name is of no use in a log. */

@@ -2,7 +2,7 @@ import { type Channel, openChannel } from './grpc.ts';
 import type { PodDevices, PodIdentity } from './pod-devices.ts';
 import { type PodResources, PodResourcesLister } from './pod-resources_pb.ts';
 
-/** As kubelet's own clients have it (pkg/kubelet/apis/podresources): 16 MiB and 10 s, here for both calls together. */
+/** Multus' own: 16 MiB, and 10 s, which are for both calls together here. */
 const bounds = { maxMessage: 16 * 1024 * 1024, limit: 10_000 };
 
 /**
