@@ -25,6 +25,8 @@
  *
  * A DEL that no daemon answers is left in the spool directory, for the daemon to carry out, and succeeds: see spool.c.
  *
+ * An ADD while no daemon listens goes on with the default network only where the administrator chose so: see alone.c.
+ *
  * Every failure is a CNI error on standard output, in the configuration's cniVersion, and exit status 1:
  *
  *   4   a name or environment that does not fit a frame      5   standard input, or an answer that makes no sense
@@ -120,9 +122,7 @@ static struct span read_input(size_t at, int64_t deadline)
 	}
 }
 
-/*
- * No daemon answers. Nobody may have to wait for one to get rid of a pod: a DEL is left for it, and succeeds.
- */
+/* No daemon answers. Nobody may have to wait for one to get rid of a pod: a DEL is left for it, and succeeds. */
 __attribute__((format(printf, 1, 2))) static _Noreturn void unanswered(const char *format, ...)
 {
 	char why[MAX_MESSAGE / 3];
@@ -139,6 +139,24 @@ __attribute__((format(printf, 1, 2))) static _Noreturn void unanswered(const cha
 		fail(TRY_AGAIN_LATER, REMEDY, "%s; and the DEL could not be left for it in %s: %s", why, settings.spool,
 		     problem);
 	exit(0);
+}
+
+/* No daemon listens, so none has begun anything: an ADD may go on without, where the administrator chose so. */
+static _Noreturn void without_daemon(int64_t deadline)
+{
+	const int reason = errno;
+	const char *problem = NULL;
+
+	if (call.is_meta && strcmp(call.command, "ADD") == 0) {
+		const int status = attach_alone(&call, deadline, &problem);
+
+		if (status >= 0)
+			exit(status);
+	}
+	if (problem != NULL)
+		fail(TRY_AGAIN_LATER, REMEDY, "no Plexus daemon listens at %s: %s; and the default network alone cannot be attached: %s",
+		     settings.socket, strerror(reason), problem);
+	unanswered("no Plexus daemon listens at %s: %s", settings.socket, strerror(reason));
 }
 
 static _Noreturn void unanswered_in_time(const char *what)
@@ -166,7 +184,7 @@ static int connect_daemon(int64_t deadline, int64_t patience)
 		if (!away && !busy)
 			fail(IO_FAILURE, REMEDY, "connect to the Plexus daemon at %s: %s", settings.socket, strerror(errno));
 		if (away && time >= (patience < deadline ? patience : deadline))
-			unanswered("no Plexus daemon listens at %s: %s", settings.socket, strerror(errno));
+			without_daemon(deadline);
 		if (time >= deadline)
 			unanswered_in_time("did not accept the call");
 		(void)poll(NULL, 0, RETRY_MS);

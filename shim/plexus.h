@@ -82,8 +82,19 @@ const char *open_spool(bool make, int *directory);
 const char *name_sandbox(char name[NAME_MAX + 1]);
 /* Whether anything waits there for a sandbox. */
 const char *look_through(int directory, const char *sandbox, bool *waits);
+/*
+ * Writes a file of these parts under a temporary name, and gives it its own once it is on the disk. Where `kept` is not NULL,
+ * it stays open there, and locked.
+ */
+const char *write_synced(int directory, const char *name, const struct span *parts, size_t count, int *kept);
 /* Puts the reason of errno behind what was to be done. */
 const char *problem_of(const char *what);
+
+/*
+ * alone.c. Carries out an ADD without a daemon. Returns the exit status; below 0 when nothing was done: `problem` says why
+ * not, and is NULL where the administrator did not choose this.
+ */
+int attach_alone(const struct call *call, int64_t deadline, const char **problem);
 
 /* clock.c */
 int64_t now(void);

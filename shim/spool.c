@@ -5,6 +5,8 @@
  * after a power cut. Its name tells whose it is, and a repeated DEL takes the place of the one before:
  *
  *   PLUGIN:CONTAINERID:IFNAME:HASH     HASH is that of standard input, 16 hexadecimal digits
+ *
+ * alone.c has the other file that waits there.
  */
 #define _GNU_SOURCE
 #include <dirent.h>
@@ -15,6 +17,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -161,8 +164,7 @@ const char *look_through(int directory, const char *sandbox, bool *waits)
 	return count >= MAX_WAITING ? "too many requests wait there already" : NULL;
 }
 
-/* Writes a file under a temporary name, and gives it its own once it is on the disk. */
-static const char *write_synced(int directory, const char *name, struct span content)
+const char *write_synced(int directory, const char *name, const struct span *parts, size_t count, int *kept)
 {
 	char temporary[64];
 	const char *problem = NULL;
@@ -173,12 +175,18 @@ static const char *write_synced(int directory, const char *name, struct span con
 	if (fd < 0)
 		return problem_of("make a file");
 	step();
-	if (!write_all(fd, content.at, content.length))
-		problem = problem_of("write");
+	for (size_t i = 0; i < count && problem == NULL; i++) {
+		if (!write_all(fd, parts[i].at, parts[i].length))
+			problem = problem_of("write");
+	}
 	step();
 	if (problem == NULL && fsync(fd) != 0)
 		problem = problem_of("write to the disk");
-	if (close(fd) != 0 && problem == NULL)
+	if (problem == NULL && kept != NULL && flock(fd, LOCK_EX | LOCK_NB) != 0)
+		problem = problem_of("lock a file");
+	if (problem == NULL && kept != NULL)
+		*kept = fd;
+	else if (close(fd) != 0 && problem == NULL)
 		problem = problem_of("write to the disk");
 	step();
 	if (problem == NULL && renameat(directory, temporary, directory, name) != 0)
@@ -215,7 +223,7 @@ const char *leave_request(const struct call *call)
 	if (problem == NULL)
 		problem = look_through(directory, sandbox, &waits);
 	if (problem == NULL)
-		problem = write_synced(directory, name, call->frame);
+		problem = write_synced(directory, name, &call->frame, 1, NULL);
 	if (directory >= 0)
 		(void)close(directory);
 	return problem;

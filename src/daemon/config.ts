@@ -85,6 +85,10 @@ export const daemonSchema = z.looseObject({
   daemonSocketDir: pathOrNone,
   /** `stateDir`/spool as the shim is to see it. Absent: it is found by `chrootDir`. */
   spoolDir: pathOrNone,
+  /** Whether pods that start while there is no daemon wait for it, or go on with their default network. */
+  whenDaemonIsDown: z
+    .enum(['wait', 'default-network-only'], { error: 'expected wait or default-network-only' })
+    .default('wait'),
   /** Where the daemon sees the root of the node, which executed plugins are to have as theirs. */
   chrootDir: pathOrNone,
   /** Seconds that the shim takes at most for a call, and waits for a daemon. Absent: the shim's own. */

@@ -23,8 +23,8 @@ import { KeyedQueue } from './queue.ts';
 import { incompleteKeys, releaseIncomplete } from './recovery.ts';
 import { pluginRoot } from './root.ts';
 import { CallServer, type Limits } from './server.ts';
-import { SpoolDirectory, spoolDirectory } from './spool/directory.ts';
-import { Replay } from './spool/replay.ts';
+import { keepPrepared } from './spool/keep-prepared.ts';
+import { openSpool, startSpool } from './spool/spool.ts';
 
 export interface DaemonOptions {
   readonly log: Logger;
@@ -92,6 +92,7 @@ export async function startDaemon(config: DaemonConfig, options: DaemonOptions):
     log,
     report: metrics.attachment.bind(metrics),
   };
+  const spool = await openSpool(config, journal, log);
   const incomplete = await incompleteKeys(journal, log);
   const recovered = releaseIncomplete(incomplete, recovery, stop.signal);
   recovered.catch((error: unknown) => log.error({ err: error }, 'recovery'));
@@ -109,8 +110,9 @@ export async function startDaemon(config: DaemonConfig, options: DaemonOptions):
     log,
     metrics,
   });
-  const spool = await SpoolDirectory.open(spoolDirectory(config));
-  const replay = await Replay.start({ directory: spool, answer, log });
+  const { binDir } = config;
+  const { signal } = stop;
+  const replay = await startSpool(spool, { answer, recovery, live, cluster, overlay, binDir, signal });
   starting.defer(() => replay.close(stopMs));
   metrics.countSpooled(() => replay.waiting);
 
@@ -128,6 +130,8 @@ export async function startDaemon(config: DaemonConfig, options: DaemonOptions):
   // The runtime calls as soon as it has the configuration.
   keeper = await keepCniConfig(config, log);
   starting.defer(() => keeper?.close());
+  const prepared = await keepPrepared(config, { cluster, root, runtimeCall: live?.runtimeCall, log });
+  starting.defer(() => prepared?.close());
 
   const running = starting.move();
   const metricsPort = portOf(health);

@@ -9,17 +9,17 @@ const unfinished = '.plexus-unfinished';
 export const isUnfinished = (name: string): boolean => name.endsWith(unfinished);
 
 /**
- * Writes a file so that whoever reads it, even after a power cut, finds all of the old text or all of the new. It is for its
+ * Writes a file so that whoever reads it, even after a power cut, finds all of the old content or all of the new. It is for its
  * owner alone.
  *
- * @throws {Error} of the disk. The old text is still there then.
+ * @throws {Error} of the disk. The old content is still there then.
  */
-export async function writeAtomically(path: string, text: string): Promise<void> {
+export async function writeAtomically(path: string, content: string | Uint8Array): Promise<void> {
   const temporary = path + unfinished;
   await removeFile(temporary);
   try {
     await using file = await open(temporary, 'wx', 0o600);
-    await file.writeFile(text);
+    await file.writeFile(content);
     await file.sync();
     await rename(temporary, path);
   } catch (error) {

@@ -243,6 +243,7 @@ describe('the directory', { timeout }, () => {
       directory: spool,
       log,
       waits: [1],
+      adopt: async () => true,
       answer: async () => {
         count++;
         if (count === 1) {

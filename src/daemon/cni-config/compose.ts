@@ -49,7 +49,18 @@ export function composeConfig({ path, list }: Master, wishes: Wishes): string {
   return `${JSON.stringify(config, undefined, 2)}\n`;
 }
 
-function versionFor(masters: string, path: string, { cniVersion, forceCNIVersion }: Wishes): string {
+/**
+ * The version that the runtime is to ask for.
+ *
+ * @param masters That of the master.
+ * @param path Where that was found, for messages.
+ * @throws {CniError} 1 when the runtime would be promised a CHECK that the master does not have.
+ */
+export function versionFor(
+  masters: string,
+  path: string,
+  { cniVersion, forceCNIVersion }: Pick<Wishes, 'cniVersion' | 'forceCNIVersion'>,
+): string {
   if (cniVersion === undefined) return masters;
   const promisesCheck = compareVersions(cniVersion, versionOfCheck) >= 0;
   if (!forceCNIVersion && promisesCheck && compareVersions(masters, versionOfCheck) < 0) {

@@ -1,6 +1,7 @@
 import { constants, type Stats } from 'node:fs';
 import { chmod, lstat, mkdir, open, readdir, rename, stat, unlink } from 'node:fs/promises';
 import { dirname, join, resolve } from 'node:path';
+import { tryLockExclusive } from '../../linux/flock.ts';
 
 /** Where the shim leaves requests unless told otherwise (shim/settings.c). */
 export const defaultSpoolDir = '/var/lib/plexus/spool';
@@ -31,6 +32,10 @@ export interface Content {
   readonly inode: number;
   /** When it was left. */
   readonly since: Date;
+}
+
+export interface LockedContent extends AsyncDisposable {
+  readonly content: Content;
 }
 
 /** Milliseconds after which nobody goes on writing a file that was begun. */
@@ -88,6 +93,28 @@ export class SpoolDirectory {
     if (opened === undefined) return undefined;
     const { ino: inode, mtime: since } = await opened.stat();
     return { bytes: await opened.readFile(), inode, since };
+  }
+
+  /**
+   * Reads a file and keeps others from it until it is disposed of.
+   *
+   * @returns `locked` while its shim is at work; undefined when it is there no more.
+   */
+  async openLocked({ file }: Waiting): Promise<LockedContent | 'locked' | undefined> {
+    const opened = await open(join(this.path, file), constants.O_RDONLY | constants.O_NOFOLLOW).catch(ignoreMissing);
+    if (opened === undefined) return undefined;
+    try {
+      if (!tryLockExclusive(opened.fd)) {
+        await opened.close();
+        return 'locked';
+      }
+      const { ino: inode, mtime: since } = await opened.stat();
+      const content = { bytes: await opened.readFile(), inode, since };
+      return { content, [Symbol.asyncDispose]: () => opened.close() };
+    } catch (error) {
+      await opened.close();
+      throw error;
+    }
   }
 
   /**

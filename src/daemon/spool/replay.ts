@@ -18,6 +18,8 @@ export interface ReplayOptions {
   readonly directory: SpoolDirectory;
   /** Answers a request as one of the runtime. */
   readonly answer: (request: Request) => Promise<Answer>;
+  /** Takes over what the shim attached by itself. Fulfilled with false while the shim is still at it. */
+  readonly adopt: (waiting: Waiting) => Promise<boolean>;
   readonly log: Logger;
   /** Milliseconds before what failed is tried again, the last for ever. */
   readonly waits?: readonly number[];
@@ -87,22 +89,25 @@ export class Replay {
 
   /**
    * To be waited for before a call of the runtime is worked on: what was left earlier for its sandbox is carried out first,
-   * and before an ADD also what was left for another sandbox of its pod.
+   * before an ADD also what was left for another sandbox of its pod, and before a GC all that the shim attached by itself.
    *
-   * @throws {CniError} 11 for an ADD whose sandbox is not rid of what is older: it would be undone later.
+   * @throws {CniError} 11 for an ADD whose sandbox is not rid of what is older: it would be undone later; and for any call that
+   *   concerns what the shim is still attaching.
    */
   async before(request: Request): Promise<void> {
     await this.#look();
     if (this.#items.size === 0) return;
-    const isAdd = request.env['CNI_COMMAND'] === 'ADD';
+    const command = request.env['CNI_COMMAND'];
+    const isAdd = command === 'ADD';
     const pod = podNamed(request);
     for (const item of [...this.#items.values()]) {
       const isOwn = isOfSandbox(item.waiting, request);
+      const isRecord = item.waiting.command === 'ADD' && (isOwn || command === 'GC');
       const isOfPod = isAdd && metaPlugins.has(request.name) && pod !== undefined && item.pod === pod;
       // What failed has its own times: it must not keep a pod's next sandbox waiting.
-      if (!isOwn && !(isOfPod && item.carrying)) continue;
+      if (!isOwn && !isRecord && !(isOfPod && item.carrying)) continue;
       if (await (item.carrying ?? this.#carry(item))) continue;
-      if (isOwn && isAdd) throw stillWaiting(item);
+      if (isRecord || (isOwn && isAdd)) throw stillWaiting(item);
     }
   }
 
@@ -152,8 +157,9 @@ export class Replay {
   /** @returns Whether it was carried out, and waits no more. */
   #carry(item: Item): Promise<boolean> {
     const task = (): Promise<boolean> => this.#attempt(item);
-    // A request of the meta-plugin may wait for one of a plugin, which must not wait for its turn then.
-    const attempt = metaPlugins.has(item.waiting.plugin) ? this.#gate.run(task) : task();
+    // A DEL of the meta-plugin may wait for what the shim attached, or for a plugin's DEL: those must not wait for their turn.
+    const { command, plugin } = item.waiting;
+    const attempt = command === 'DEL' && metaPlugins.has(plugin) ? this.#gate.run(task) : task();
     item.carrying = attempt.then((done) => {
       item.carrying = undefined;
       if (done) this.#items.delete(item.waiting.file);
@@ -170,6 +176,8 @@ export class Replay {
     const told = { file, plugin, command, containerId, ifName };
     try {
       if (this.#closed) return false;
+      if (command === 'ADD') return await this.#options.adopt(waiting);
+      if (!(await this.#isAdopted(waiting))) return false;
       const content = await directory.read(waiting);
       if (content === undefined) return true;
       const request = await this.#requestIn(content, waiting);
@@ -197,6 +205,16 @@ export class Replay {
       log.error({ ...told, err: error }, 'what was left for the daemon cannot be carried out now, and is tried again');
       return false;
     }
+  }
+
+  /** Whether the shim's own ADD for the same sandbox, if there was any, is in the journal, where a DEL finds it. */
+  async #isAdopted({ containerId, ifName }: Waiting): Promise<boolean> {
+    for (const item of this.#items.values()) {
+      const { waiting, carrying } = item;
+      if (waiting.command !== 'ADD' || waiting.containerId !== containerId || waiting.ifName !== ifName) continue;
+      if (!(await (carrying ?? this.#carry(item)))) return false;
+    }
+    return true;
   }
 
   async #requestIn({ bytes }: Content, waiting: Waiting): Promise<Request | undefined> {
