@@ -13,7 +13,16 @@ import { makeWithAddresses } from './create-link.ts';
 import { addIpam, checkIpam, deleteIpam, gcIpam, statusIpam } from './ipam.ts';
 import { createVeth, type VethPair } from './veth.ts';
 import { deleteSchema, parseVxlan, type VxlanConfig } from './vxlan/config.ts';
-import { bridgeName, checkDevice, ensureDevice, ensureRemotes, removeUnused, vniOf, vnisOf } from './vxlan/device.ts';
+import {
+  bridgeName,
+  checkDevice,
+  ensureDevice,
+  ensureRemotes,
+  removeUnused,
+  requireUnchanged,
+  vniOf,
+  vnisOf,
+} from './vxlan/device.ts';
 import { markPort, removePort } from './vxlan/port.ts';
 import { findUnderlay } from './vxlan/underlay.ts';
 
@@ -42,6 +51,7 @@ export const vxlan: Plugin = {
     await using undo = new AsyncDisposableStack();
     const making = connect(container, node, bridge, call, { mtu, mac: config.mac });
     const [{ inContainer, onNode }, ipam] = await makeWithAddresses(undo, container, call, making, () => addIpam(call));
+    await ofNetwork.inTurn(() => requireUnchanged(node, config, device));
     const { ips, routes } = ipam ?? emptyResult;
     if (ips.length > 0) announceAddresses(container, ifName);
     await configureInterface(container, inContainer, { ips, routes });

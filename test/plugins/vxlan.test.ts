@@ -374,6 +374,31 @@ describe('vxlan', () => {
     assert.ok(!(await namesOf()).includes('plxbr7'));
   });
 
+  test('of two networks of one VNI and other settings that are added at once, one at least is refused', async () => {
+    await using one = await testNamespace();
+    await using two = await testNamespace();
+    const networks = [network(), network({ dstport: 8472 })] as const;
+    const outcomes = await Promise.allSettled([
+      runner.add(networks[0], attachment(one.path)),
+      runner.add(networks[1], attachment(two.path, { containerId: 'c2' })),
+    ]);
+    assert.ok(outcomes.some(({ status }) => status === 'rejected'));
+    for (const [index, [pod, containerId]] of (
+      [
+        [one, 'c1'],
+        [two, 'c2'],
+      ] as const
+    ).entries()) {
+      const [outcome, told] = [outcomes[index], networks[index]];
+      assert.ok(outcome && told);
+      const place = attachment(pod.path, { containerId });
+      if (outcome.status === 'fulfilled') await runner.check(withResult(told, outcome.value), place);
+      else assert.match(String(outcome.reason), /has taken VNI 7 meanwhile|has dstport \d+ instead of/);
+      await runner.delete(told, place);
+    }
+    assert.ok(!(await namesOf()).includes('plxbr7'));
+  });
+
   test('a DEL without the namespace, the result and the keys releases all the same', async () => {
     for (const { netns, keys, hasResult } of [
       { netns: '', keys: {}, hasResult: false },

@@ -78,6 +78,20 @@ function refusalOf(kind: Vxlan, name: string, error: KernelError): unknown {
   );
 }
 
+/**
+ * To be called once a pod has joined the bridge, after which nobody changes the device's settings any more.
+ *
+ * @throws {CniError} 11 when somebody has changed them since the device was found.
+ */
+export async function requireUnchanged(node: Rtnetlink, { network, vni }: VxlanConfig, { index }: Link): Promise<void> {
+  if ((await findDevice(node, vni))?.index === index) return;
+  throw new CniError(
+    ErrorCode.TryAgainLater,
+    `network "${network}": another network has taken VNI ${vni} meanwhile, with other settings`,
+    'networks of one VNI are one network, and must have the same settings',
+  );
+}
+
 /** Without a group, IPv6 is told by an address that is nobody's (vxlan_config_validate of vxlan_core.c). */
 function kindOf({ vni, group, dstport, ttl, learning, family }: VxlanConfig, { master, local }: Underlay): Vxlan {
   const nobody = family === 6 && local === undefined ? parseIP('::') : undefined;
