@@ -7,6 +7,7 @@ import { isJsonObject, type JsonObject } from '../cni/json.ts';
 import { parseJson } from '../cni/parse-json.ts';
 import { matchKeys, parseWith } from '../cni/schema.ts';
 import type { Wishes } from './cni-config/compose.ts';
+import { duration } from './duration.ts';
 import type { Logger } from './log.ts';
 
 const path = z.string('expected a path').startsWith('/', 'expected an absolute path');
@@ -18,6 +19,30 @@ const pathOrNone = z
   .transform((text) => text || undefined)
   .optional();
 
+/** A client certificate of the node's own; nothing where it is not enabled. */
+const perNodeCertificate = z
+  .looseObject({
+    enabled: z.boolean().default(false),
+    /** The kubeconfig by which the first one is asked for. */
+    bootstrapKubeconfig: pathOrNone,
+    /** Where it is kept. */
+    certDir: pathOrNone,
+    /** How long it is to be good for. Kubernetes does not sign for less than ten minutes. */
+    certDuration: duration
+      .refine((seconds) => seconds >= 600, 'expected at least 10m, which is the least that Kubernetes signs for')
+      .prefault('10m'),
+  })
+  .superRefine(({ enabled, bootstrapKubeconfig, certDir }, context) => {
+    if (!enabled) return;
+    for (const [key, value] of Object.entries({ bootstrapKubeconfig, certDir })) {
+      if (value !== undefined) continue;
+      context.addIssue({ code: 'custom', path: [key], message: 'expected an absolute path, as enabled is true' });
+    }
+  })
+  .transform(({ enabled, bootstrapKubeconfig, certDir, certDuration: seconds }) =>
+    enabled && bootstrapKubeconfig && certDir ? { bootstrapKubeconfig, certDir, seconds } : undefined,
+  );
+
 /** The daemon's own keys. Those of Multus' daemon-config.json keep their names and meaning. */
 export const daemonSchema = z.looseObject({
   /** Directory of the socket that the shim calls. */
@@ -26,6 +51,8 @@ export const daemonSchema = z.looseObject({
   stateDir: path.default('/var/lib/plexus'),
   /** A kubeconfig file. Absent: the service account of the daemon's pod. */
   kubeconfig: pathOrNone,
+  /** A client certificate of the node's own, which counts more than `kubeconfig`. */
+  perNodeCertificate: perNodeCertificate.optional(),
   /** false: there is no cluster; pods get the default network only. For trying out plugins. */
   cluster: z.boolean().default(true),
   nodeName: z.string().min(1).optional(),
@@ -106,14 +133,6 @@ const idleSchema = z.looseObject({
   cniDir: pathOrNone,
   enablePprof: flag.optional(),
   retryDeleteOnError: flag.optional(),
-  perNodeCertificate: z
-    .looseObject({
-      enabled: flag.optional(),
-      bootstrapKubeconfig: text.optional(),
-      certDir: text.optional(),
-      certDuration: text.optional(),
-    })
-    .optional(),
 });
 
 /** Why they change nothing. */
@@ -123,7 +142,6 @@ export const idleReasons: Readonly<Record<keyof typeof idleSchema.shape, string>
   cniDir: 'what was attached is in stateDir',
   enablePprof: 'there is no pprof in Node',
   retryDeleteOnError: 'what is still held is kept, and DEL answers with the error, in any case',
-  perNodeCertificate: 'the kubeconfig or the service account is used as it is',
 };
 
 /** Every key that somebody here knows. The runtime's configuration may have what this one lacks. */

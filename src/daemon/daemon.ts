@@ -5,10 +5,10 @@ import { splitPath } from '../cni/invocation.ts';
 import type { Plugin } from '../cni/plugin.ts';
 import { Runner } from '../cni/runner.ts';
 import { Journal } from '../journal/journal.ts';
-import { Access } from '../kubernetes/access.ts';
 import { Cluster } from '../kubernetes/cluster.ts';
 import { builtinPlugins } from '../plugins/builtin.ts';
 import { callAnswerer } from './calls.ts';
+import { clusterAccess } from './cluster-access.ts';
 import { keepCniConfig } from './cni-config/keep.ts';
 import type { ConfigKeeper } from './cni-config/keeper.ts';
 import { type DaemonConfig, reportUnused } from './config.ts';
@@ -61,7 +61,6 @@ export interface Daemon {
  */
 export async function startDaemon(config: DaemonConfig, options: DaemonOptions): Promise<Daemon> {
   const { log, plugins = builtinPlugins, stopMs = 25_000 } = options;
-  const access = config.cluster ? clusterAccess(config) : undefined;
   reportUnused(config, log);
   await using starting = new AsyncDisposableStack();
 
@@ -70,6 +69,7 @@ export async function startDaemon(config: DaemonConfig, options: DaemonOptions):
   const journal = await Journal.open(join(config.stateDir, 'journal'));
 
   const { nodeName, eventReporter: component } = config;
+  const access = config.cluster ? await clusterAccess(config, log, starting) : undefined;
   const cluster = access && new Cluster({ access, nodeName, component, log });
   if (cluster !== undefined) starting.defer(() => cluster.close(flushMs));
 
@@ -148,16 +148,6 @@ export async function startDaemon(config: DaemonConfig, options: DaemonOptions):
       return closed;
     },
   };
-}
-
-/** @throws {Error} when there is neither a kubeconfig nor a pod's service account. */
-function clusterAccess({ kubeconfig }: DaemonConfig): Access {
-  if (kubeconfig !== undefined) return Access.kubeconfig(kubeconfig);
-  if (process.env['KUBERNETES_SERVICE_HOST']) return Access.inCluster();
-  throw new Error(
-    'kubeconfig: expected the path of a kubeconfig, as this process does not run in a pod (KUBERNETES_SERVICE_HOST is ' +
-      'not set); without a cluster, set "cluster" to false',
-  );
 }
 
 async function closeHealth(server: Server): Promise<void> {

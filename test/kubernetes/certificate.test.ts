@@ -2,12 +2,9 @@ import assert from 'node:assert/strict';
 import { execFile } from 'node:child_process';
 import { generateKeyPairSync } from 'node:crypto';
 import { readFile, stat, writeFile } from 'node:fs/promises';
-import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
 import { describe, test } from 'node:test';
-import tls from 'node:tls';
 import { promisify } from 'node:util';
-import { stringify } from 'yaml';
 import { Access } from '../../src/kubernetes/access.ts';
 import { NodeCertificate, type NodeCertificateOptions } from '../../src/kubernetes/certificate/node-certificate.ts';
 import { certificateRequest } from '../../src/kubernetes/certificate/request.ts';
@@ -15,12 +12,10 @@ import { Client } from '../../src/kubernetes/client.ts';
 import { Cluster } from '../../src/kubernetes/cluster.ts';
 import { textAt } from '../../src/playground/api/object.ts';
 import { certificateSigningRequests, pods } from '../../src/playground/api/resources.ts';
-import { type Api, startApi } from '../../src/playground/api/server.ts';
+import { startApi } from '../../src/playground/api/server.ts';
 import { keptLog } from '../daemon/log.ts';
-import { pod } from '../playground-api/manifests.ts';
-import { authority } from '../support/authority.ts';
 import { testDirectory } from '../support/directory.ts';
-import { Signer } from '../support/signer.ts';
+import { type SecuredApi, securedApi, signAll } from '../support/secured-api.ts';
 import { until } from './playground.ts';
 
 const timeout = 60_000;
@@ -42,85 +37,16 @@ for (const commonName of ['system:multus:n', `system:multus:${'node.'.repeat(49)
   });
 }
 
-/** An API server that asks everybody for a certificate of its authority, and a node that has one to begin with. */
-interface Secured extends AsyncDisposable {
-  readonly api: Api;
-  readonly signer: Signer;
-  readonly directory: string;
-  readonly bootstrap: Access;
-  /** Subject and serial number of who has connected, without repetition. */
-  readonly clients: ReadonlyMap<string, string>;
-  /** Names of the requests that are there, in the order they came. */
-  requests(): string[];
-}
-
-/** @param life Milliseconds that the signer's certificates are good for. */
-async function secured(life = 600_000): Promise<Secured> {
-  const directory = await testDirectory();
-  const own = await authority(directory.path);
-  const { key, cert } = await own.issue('server', 'IP:127.0.0.1');
-  const kubelet = await own.issue('kubelet', 'DNS:node-1');
-  const api = await startApi({ objects: [pod('a', { node: 'node-1' })] });
-  const clients = new Map<string, string>();
-  const server = tls.createServer({ key, cert, ca: own.ca, requestCert: true }, (socket) => {
-    const { subject, serialNumber } = socket.getPeerCertificate();
-    clients.set(serialNumber, String(subject.CN));
-    api.serve(socket);
-  });
-  server.on('tlsClientError', () => {});
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
-  const address: AddressInfo | string | null = server.address();
-  assert.ok(address !== null && typeof address === 'object');
-  const file = join(directory.path, 'bootstrap.kubeconfig');
-  await writeFile(
-    file,
-    stringify({
-      clusters: [
-        { name: 'c', cluster: { server: `https://127.0.0.1:${address.port}`, 'certificate-authority': own.caFile } },
-      ],
-      contexts: [{ name: 'x', context: { cluster: 'c', user: 'u' } }],
-      users: [{ name: 'u', user: { 'client-certificate': kubelet.certFile, 'client-key': kubelet.keyFile } }],
-      'current-context': 'x',
-    }),
-  );
-  return {
-    api,
-    clients,
-    directory: directory.path,
-    signer: await Signer.in({ directory: directory.path, life }),
-    bootstrap: Access.kubeconfig(file),
-    requests: () =>
-      api.store
-        .list(certificateSigningRequests)
-        .toSorted((a, b) => Number(a.metadata.resourceVersion) - Number(b.metadata.resourceVersion))
-        .map(({ metadata }) => metadata.name),
-    async [Symbol.asyncDispose]() {
-      await api.close();
-      await new Promise((closed) => server.close(closed));
-      await directory[Symbol.asyncDispose]();
-    },
-  };
-}
-
 const timings = { look: [20, 100], away: [20, 100], refused: [20, 100] } as const;
 
-function optionsOf({ bootstrap, directory }: Secured, log = keptLog().log): NodeCertificateOptions {
-  return { bootstrap, certDir: join(directory, 'certs'), nodeName: 'node-1', seconds: 600, log, timings };
-}
-
-/** Signs whatever is asked for, until it is disposed of. */
-function signAll({ api, signer }: Secured): AsyncDisposable {
-  const signing: Promise<void>[] = [];
-  const stop = api.store.listen(({ type, resource, object }) => {
-    if (type === 'ADDED' && resource === certificateSigningRequests) {
-      signing.push(signer.sign(api, object.metadata.name));
-    }
-  });
+function optionsOf({ kubeconfig, directory }: SecuredApi, log = keptLog().log): NodeCertificateOptions {
   return {
-    async [Symbol.asyncDispose]() {
-      stop();
-      await Promise.all(signing);
-    },
+    bootstrap: Access.kubeconfig(kubeconfig),
+    certDir: join(directory, 'certs'),
+    nodeName: 'node-1',
+    seconds: 600,
+    log,
+    timings,
   };
 }
 
@@ -128,7 +54,7 @@ const list = { path: '/api/v1/pods' };
 
 describe("a node's own certificate", { timeout }, () => {
   test('is asked for with the bootstrap credentials, as Multus does, and used once the cluster has approved it', async () => {
-    await using server = await secured();
+    await using server = await securedApi();
     const { api, signer, directory, clients, requests } = server;
     const { log, lines } = keptLog();
     await using certificate = await NodeCertificate.start(optionsOf(server, log));
@@ -161,7 +87,7 @@ describe("a node's own certificate", { timeout }, () => {
   });
 
   test('outlives a restart: nothing is asked for', async () => {
-    await using server = await secured();
+    await using server = await securedApi();
     await using _signing = signAll(server);
     const first = await NodeCertificate.start(optionsOf(server));
     await until(() => first.notAfter !== undefined);
@@ -174,7 +100,7 @@ describe("a node's own certificate", { timeout }, () => {
   });
 
   test('of another node, or half of it, is of no use: another is asked for, and why is told', async () => {
-    await using server = await secured();
+    await using server = await securedApi();
     await using _signing = signAll(server);
     const first = await NodeCertificate.start({ ...optionsOf(server), nodeName: 'node-2' });
     await until(() => first.notAfter !== undefined);
@@ -192,7 +118,7 @@ describe("a node's own certificate", { timeout }, () => {
   });
 
   test('is renewed by itself before it expires, while watches go on and requests find the API server', async () => {
-    await using server = await secured(6_000);
+    await using server = await securedApi(6_000);
     await using _signing = signAll(server);
     const { api, clients } = server;
     await using certificate = await NodeCertificate.start(optionsOf(server));
@@ -223,7 +149,7 @@ describe("a node's own certificate", { timeout }, () => {
   });
 
   test('that has expired is asked for anew with the bootstrap credentials', async () => {
-    await using server = await secured(4_000);
+    await using server = await securedApi(4_000);
     const { api, signer, requests } = server;
     const { log, lines } = keptLog();
     await using certificate = await NodeCertificate.start(optionsOf(server, log));
@@ -246,7 +172,7 @@ describe("a node's own certificate", { timeout }, () => {
   });
 
   test('that is denied is told with the reason, and asked for again', async () => {
-    await using server = await secured();
+    await using server = await securedApi();
     const { api, requests } = server;
     const { log, lines } = keptLog();
     await using certificate = await NodeCertificate.start(optionsOf(server, log));
@@ -263,7 +189,7 @@ describe("a node's own certificate", { timeout }, () => {
   });
 
   test('that the server refuses is replaced by way of the bootstrap credentials', async () => {
-    await using server = await secured();
+    await using server = await securedApi();
     await using _signing = signAll(server);
     const { api, requests } = server;
     const { log, lines } = keptLog();
@@ -280,7 +206,7 @@ describe("a node's own certificate", { timeout }, () => {
   });
 
   test('comes although the server is away, restarts and fails meanwhile', async () => {
-    await using server = await secured();
+    await using server = await securedApi();
     const { api, requests } = server;
     api.fault({ times: 3, fail: 'ServiceUnavailable' });
     await using certificate = await NodeCertificate.start(optionsOf(server));
