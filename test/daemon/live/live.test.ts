@@ -346,6 +346,20 @@ describe('a pod', options, () => {
     assert.deepEqual(await node.held(), nothing);
   });
 
+  test('that is being deleted is changed no more', async () => {
+    await using node = await startLiveNode({ definitions });
+    const sandbox = await node.addPod('net-a');
+    node.terminate();
+    node.annotate('net-b');
+    // What comes last is done last.
+    await node.addPod('net-b', 'other');
+    node.annotate('net-b,net-b', 'other');
+    await node.has(['eth0', 'net1', 'net2'], 'other');
+    assert.deepEqual(await node.links(sandbox), ['eth0', 'net1']);
+    assert.deepEqual(namesAndIps(node).at(1), 'net1 default/net-a 10.1.0.2');
+    assert.deepEqual(await node.call('DEL', sandbox), { exitStatus: 0, stdout: '' });
+  });
+
   test('that was recreated under its name is not taken for the one that has the sandbox', async () => {
     await using node = await startLiveNode({ definitions });
     const sandbox = await node.addPod('net-a');

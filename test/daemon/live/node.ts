@@ -65,6 +65,8 @@ export interface LiveNode extends AsyncDisposable {
   /** What a pod asks for. */
   annotation(name?: string): string | undefined;
   define(name: string, config: JsonObject): void;
+  /** Begins to delete a pod: its containers are told to end. */
+  terminate(name?: string): void;
   /** Deletes a pod as a cluster does, without its sandbox. */
   deletePod(name?: string): void;
   status(name?: string): z.infer<typeof statusSchema>;
@@ -196,6 +198,11 @@ export async function startLiveNode({
     annotate,
     annotation: (name = 'app') => podOf(name).metadata.annotations?.[networksAnnotation],
     define: (name, each) => void api.store.create(network(name, JSON.stringify(each))),
+    terminate(name = 'app') {
+      const now = podOf(name);
+      const deletionTimestamp = new Date().toISOString();
+      api.store.update({ ...now, metadata: { ...now.metadata, deletionTimestamp } });
+    },
     deletePod: (name = 'app') => void api.store.delete(pods, 'default', name),
     status,
     async has(interfaces, name = 'app') {

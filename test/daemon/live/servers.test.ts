@@ -154,7 +154,7 @@ await onEachServer((server) => {
     });
   }
 
-  test('a pod that is being deleted is changed no more', options, async () => {
+  test('what was attached while the pod runs is released with it, once the pod is gone', options, async () => {
     await using node = await attachedPod(server);
     const { running } = node;
     await annotate(running, 'net-a');
