@@ -3,13 +3,18 @@ import { chmod, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { stringify } from 'yaml';
+import { z } from 'zod';
 import { Access } from '../../src/kubernetes/access.ts';
+import { NodeCertificate } from '../../src/kubernetes/certificate/node-certificate.ts';
+import { Client } from '../../src/kubernetes/client.ts';
 import { Cluster } from '../../src/kubernetes/cluster.ts';
-import { events, pods } from '../../src/playground/api/resources.ts';
+import { textAt } from '../../src/playground/api/object.ts';
+import { certificateSigningRequests, events, pods } from '../../src/playground/api/resources.ts';
 import { pod } from '../playground-api/manifests.ts';
 import { Admin } from '../support/admin.ts';
 import { testDirectory } from '../support/directory.ts';
 import { type Endpoint, startControlPlane } from '../support/kube-apiserver.ts';
+import { Signer } from '../support/signer.ts';
 import { quick, silent, until } from './playground.ts';
 import { prepare } from './prepare.ts';
 
@@ -17,6 +22,11 @@ const assets = process.env['KUBEBUILDER_ASSETS'] ?? '';
 const skip = assets === '' && 'KUBEBUILDER_ASSETS names no folder with kube-apiserver and etcd';
 
 const status = [{ name: 'aws-cni', interface: 'eth0', default: true, dns: {} }] as const;
+
+/** authentication.k8s.io/v1 SelfSubjectReview: who the server takes one for. */
+const reviewSchema = z.object({
+  status: z.object({ userInfo: z.object({ username: z.string(), groups: z.array(z.string()) }) }),
+});
 
 /** A kubeconfig as a cluster's administrator writes it for a daemon. */
 function kubeconfig({ url, ca = '', token }: Endpoint): string {
@@ -79,6 +89,43 @@ test('without a role a daemon says what it may not, and whom to allow it', { ski
     first,
     /403 Forbidden: pods is forbidden: User "plexus-test" cannot list resource "pods" in API group "" /,
   );
+});
+
+test("a certificate of the node's own is asked for, approved, and taken for the node's name", {
+  skip,
+  timeout: 300_000,
+}, async () => {
+  await using directory = await testDirectory();
+  await using plane = await startControlPlane(assets);
+  using admin = new Admin(plane.administrator);
+  await prepare(admin);
+  const signer = await Signer.in({ directory: plane.directory, life: 600_000 });
+  const file = join(directory.path, 'kubeconfig');
+  await writeFile(file, kubeconfig(plane.user));
+  const bootstrap = Access.kubeconfig(file);
+  const timings = { look: [20, 100], away: [20, 100], refused: [20, 100] } as const;
+  const own = { bootstrap, certDir: directory.path, nodeName: 'node-1', seconds: 600, log: silent, timings };
+  await using certificate = await NodeCertificate.start(own);
+  await until(async () => (await admin.list(certificateSigningRequests)).length === 1);
+  const [request] = await admin.list(certificateSigningRequests);
+  assert.ok(request);
+  const { name } = request.metadata;
+  const path = `/apis/certificates.k8s.io/v1/certificatesigningrequests/${name}`;
+  const conditions = [{ type: 'Approved', status: 'True', reason: 'Test', message: 'by the test' }];
+  await admin.ask('PUT', `${path}/approval`, { ...request, status: { conditions } });
+  const signed = await signer.issue(name, Buffer.from(textAt(request, 'spec.request'), 'base64').toString());
+  const status = { certificate: Buffer.from(signed).toString('base64') };
+  await admin.ask('PATCH', `${path}/status`, { status }, 'application/merge-patch+json');
+
+  await until(() => certificate.notAfter !== undefined);
+  using client = new Client(certificate.access);
+  await client.request({ path: '/api/v1/pods' });
+  const review = { apiVersion: 'authentication.k8s.io/v1', kind: 'SelfSubjectReview' };
+  const body = reviewSchema.parse(
+    await client.request({ method: 'POST', path: '/apis/authentication.k8s.io/v1/selfsubjectreviews', body: review }),
+  );
+  assert.equal(body.status.userInfo.username, 'system:multus:node-1');
+  assert.ok(body.status.userInfo.groups.includes('system:multus'), body.status.userInfo.groups.join());
 });
 
 for (const { what, etcd, words } of [

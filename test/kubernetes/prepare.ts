@@ -42,6 +42,7 @@ const rules = [
   { apiGroups: [''], resources: ['events'], verbs: ['create', 'patch'] },
   { apiGroups: ['resource.k8s.io'], resources: ['resourceclaims'], verbs: ['get'] },
   { apiGroups: ['resource.k8s.io'], resources: ['resourceslices'], verbs: ['list'] },
+  { apiGroups: ['certificates.k8s.io'], resources: ['certificatesigningrequests'], verbs: ['create', 'get'] },
   { apiGroups: [group], resources: [plural], verbs: ['get', 'list', 'watch'] },
 ];
 
@@ -56,7 +57,11 @@ export async function prepare(admin: Admin): Promise<void> {
   await admin.ask('POST', `${roles}/clusterrolebindings`, {
     metadata: { name },
     roleRef: { ...rbac, kind: 'ClusterRole', name },
-    subjects: [{ ...rbac, kind: 'User', name }],
+    // By its token, and by a certificate of a node's own.
+    subjects: [
+      { ...rbac, kind: 'User', name },
+      { ...rbac, kind: 'Group', name: 'system:multus' },
+    ],
   });
   await untilThere(() => admin.list(networkAttachmentDefinitions));
   await untilThere(() => admin.get(namespaces, '', 'default'));

@@ -21,6 +21,8 @@ export interface Endpoint {
 
 /** A kube-apiserver with its etcd, on loopback, with nothing in it but what such a server makes for itself. */
 export interface ControlPlane extends AsyncDisposable {
+  /** Where the authority is that its clients' certificates may be signed by: see authority(). */
+  readonly directory: string;
   /** As one who may do everything. */
   readonly administrator: Endpoint;
   /** As one who may do nothing, until a role is bound to the user's name, {@link userName}. */
@@ -65,6 +67,7 @@ export async function startControlPlane(assets: string): Promise<ControlPlane> {
     };
     await start();
     return {
+      directory,
       administrator,
       user,
       async restart() {
@@ -130,6 +133,7 @@ async function apiServerOf(directory: string, etcd: string) {
     `--cert-dir=${directory}`,
     `--tls-cert-file=${certFile}`,
     `--tls-private-key-file=${keyFile}`,
+    `--client-ca-file=${own.caFile}`,
     `--token-auth-file=${tokens}`,
     '--authorization-mode=RBAC',
     '--allow-privileged=true',

@@ -44,12 +44,13 @@ export class Signer {
     const approved = api.store.get(certificateSigningRequests, undefined, name);
     api.store.update({ ...approved, status: { conditions: [condition] } }, 'approval');
     const request = Buffer.from(textAt(approved, 'spec.request'), 'base64').toString();
-    const certificate = await this.#issue(name, request);
+    const certificate = await this.issue(name, request);
     const now = api.store.get(certificateSigningRequests, undefined, name);
     api.store.update({ ...now, status: { certificate: Buffer.from(certificate).toString('base64') } }, 'status');
   }
 
-  async #issue(name: string, request: string): Promise<string> {
+  /** Signs a request. @returns The certificate. */
+  async issue(name: string, request: string): Promise<string> {
     const { directory, life } = this.#options;
     const at = (file: string): string => join(directory, 'signer', file);
     await writeFile(at(`${name}.csr`), request);
