@@ -10,6 +10,7 @@ import { type PlanRequest, planAttachments, type ReadyAttachment, type ReadyPlan
 import { podLinks } from './pod-links.ts';
 import { explained, rejected } from './rejection.ts';
 import { type ReleaseContext, releaseEntry } from './release.ts';
+import { knownKeys, networksAnnotation, unknownKeys } from './selection.ts';
 import { clearOfTaken } from './taken-names.ts';
 
 /** An attachment that was made. */
@@ -28,6 +29,7 @@ export async function addSandbox(request: PlanRequest, context: ReleaseContext):
   await attachAll(ready, done, request, context);
   // Only now: the runtime has its answer before anything is written of it.
   tellAdded(done, request);
+  tellUnknown(request);
   const [first] = done;
   if (first === undefined) throw new CniError(ErrorCode.Internal, 'a plan without a default network');
   return first.result;
@@ -88,6 +90,17 @@ function tellAdded(done: readonly Made[], { cluster, pod }: PlanRequest): void {
     const message = addedMessage({ planned }, planned.result);
     cluster?.event(pod, { type: 'Normal', reason: 'AddedInterface', message });
   }
+}
+
+/** A key that is passed over is most likely something that the pod believes to have. */
+function tellUnknown({ cluster, pod }: PlanRequest): void {
+  const annotation = pod?.metadata.annotations[networksAnnotation];
+  if (pod === undefined || annotation === undefined) return;
+  const unknown = unknownKeys(annotation);
+  if (unknown.length === 0) return;
+  const told = unknown.slice(0, 5).join(', ');
+  const message = `annotation ${networksAnnotation}: nobody knows ${told}: passed over; the keys are ${knownKeys.join(', ')}`;
+  cluster?.event(pod, { type: 'Warning', reason: 'UnknownNetworkKey', message });
 }
 
 /**

@@ -82,7 +82,7 @@ function parseSelections(key: string, annotation: string, defaultNamespace: stri
     throw new SelectionError(key, `longer than ${maxAnnotationLength} characters, it has ${annotation.length}`);
   }
   if (annotation.trim() === '') return [];
-  const selections = /[[{"]/.test(annotation)
+  const selections = isJsonForm(annotation)
     ? parseJsonForm(key, annotation, defaultNamespace)
     : parseCommaForm(key, annotation, defaultNamespace);
   if (selections.length <= maxElements) return selections;
@@ -131,6 +131,26 @@ function parseJsonForm(key: string, annotation: string, podNamespace: string): N
     defaultRoute: element['default-route'],
   }));
 }
+
+/**
+ * What is passed over in a networks annotation that can be read: keys that nobody knows. Those of others have a period in
+ * them (specification v1.3, section 4.1.2.1); those without are misspelt, most of the time.
+ *
+ * @returns Their paths, such as `[0].ip`.
+ */
+export function unknownKeys(annotation: string): readonly string[] {
+  if (!isJsonForm(annotation)) return [];
+  return readElements(networksAnnotation, annotation).flatMap((element, place) =>
+    Object.keys(element)
+      .filter((key) => !Object.hasOwn(selectionElement.shape, key) && !key.includes('.'))
+      .map((key) => `[${place}].${key}`),
+  );
+}
+
+/** The keys of a network selection element, for messages. */
+export const knownKeys: readonly string[] = Object.keys(selectionElement.shape);
+
+const isJsonForm = (annotation: string): boolean => /[[{"]/.test(annotation);
 
 function readElements(key: string, annotation: string): z.infer<typeof elements> {
   const source = `annotation ${key}`;
