@@ -77,8 +77,8 @@ describe('plugins', () => {
             await pod[Symbol.asyncDispose]();
           }
           // A cable that was not marked yet goes with the namespace that its other end was in, when the kernel comes to it.
-          const isMarkless = (link: string) => /^interface veth/.test(link) && isNamespaceGone;
-          while ((await stateOf(node.path)).some(isMarkless)) await sleep(20);
+          const isLeaving = (link: string) => /^interface veth/.test(link) && isNamespaceGone;
+          while ((await stateOf(node.path)).some(isLeaving)) await sleep(20);
           assert.deepEqual(await stateOf(node.path), before, `step ${step}`);
           const reserved = await readdir(join(data.path, 'test-net')).catch(() => []);
           assert.deepEqual(

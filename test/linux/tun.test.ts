@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { isKernelError } from '../../src/linux/errors.ts';
+import { supportedKinds } from '../../src/linux/link-kind-support.ts';
 import { createTap, createTapInContext, type NewTap } from '../../src/linux/tun.ts';
 import { testNamespace } from '../support/namespace.ts';
 import { ip, openFiles } from './support.ts';
@@ -51,4 +52,8 @@ test('a context that the kernel does not know is refused before anything is exec
     message: /^set the security context "no:such:context" of a program: invalid argument$/,
   });
   assert.equal((await ip(home.path, 'link')).length, 1);
+});
+
+test('a kernel that makes them by ioctl only says by netlink that it knows them', async () => {
+  assert.deepEqual(await supportedKinds(['tun']), new Set(['tun']));
 });
