@@ -9,13 +9,16 @@ import { isKernelError } from '../linux/errors.ts';
 import { isOwnNamespace } from '../linux/namespace.ts';
 import { addedMessage, attachOne, UndoneError } from './attach-one.ts';
 import { attachedNetworks } from './attached-networks.ts';
+import { auxiliaryChain } from './auxiliary-chain.ts';
+import { findFurtherNetworks } from './default-network.ts';
 import { restoreDefaultRoutes, setDefaultRoutes } from './default-route.ts';
 import { devicesIn, withDevices } from './devices.ts';
-import { bySettled, type Difference, difference, freeName, type Wanted } from './difference.ts';
+import { bySettled, type Difference, difference, freeName } from './difference.ts';
 import { invalidConfig } from './invalid-config.ts';
+import { hasInterface } from './network-status.ts';
 import { planNetwork } from './plan.ts';
 import { podLinks } from './pod-links.ts';
-import { findSelected, networksOf, requestedNetworks } from './pod-networks.ts';
+import { findSelected, networksOf, type PodNetwork, requestedNetworks } from './pod-networks.ts';
 import { type ReleaseContext, releaseOne } from './release.ts';
 import type { Settings } from './settings.ts';
 
@@ -49,12 +52,14 @@ const nothing: ChangeOutcome = { changed: false, failed: [] };
  * alone.
  */
 export async function changeSandbox(request: ChangeRequest, context: ReleaseContext): Promise<ChangeOutcome> {
-  const { key, pod, settings, isWanted, tell } = request;
+  const { key, pod, settings, cluster, isWanted, tell } = request;
   const networks = networksOf(pod);
   const entry = await runningEntry(key, context);
   if (entry === undefined || isSettled(entry, networks)) return nothing;
   let wanted: Difference;
+  let lacking: readonly PodNetwork[];
   try {
+    lacking = await lackingNetworks(entry, request);
     const { selections } = requestedNetworks(pod, settings);
     wanted = invalidConfig(() => difference(entry, selections));
   } catch (error) {
@@ -80,15 +85,21 @@ export async function changeSandbox(request: ChangeRequest, context: ReleaseCont
       if (entry.results.has(planned.ifName)) tell(removed(planned, entry));
     });
   }
-  const named = attach.flatMap(({ ifName }) => ifName ?? []);
-  for (const each of attach) {
-    const { namespace, name } = each.selection;
-    await attempt(`${namespace}/${name}`, 'FailedAddingInterface', () =>
-      attachWanted(each, named, request, recording, context),
+  const reserved = attach.flatMap(({ ifName }) => ifName ?? []);
+  const add = (network: string, find: () => Promise<PodNetwork>, ifName?: string): Promise<void> =>
+    attempt(network, 'FailedAddingInterface', () =>
+      attachNetwork({ find, ifName, reserved }, request, recording, context),
     );
+  for (const network of lacking.filter(({ isAuxiliary }) => !isAuxiliary))
+    await add(network.found.name, async () => network);
+  for (const { selection, ifName } of attach) {
+    const find = async () => ({ ...(await findSelected(selection, settings, cluster)), isDefault: false });
+    await add(`${selection.namespace}/${selection.name}`, find, ifName);
   }
+  for (const network of lacking.filter(({ isAuxiliary }) => isAuxiliary))
+    await add(network.found.name, async () => network);
   if (failed.length === 0 && isWanted()) await recording.add({ step: 'settled', networks });
-  return { changed: detach.length > 0 || attach.length > 0, failed };
+  return { changed: detach.length + attach.length + lacking.length > 0, failed };
 }
 
 /**
@@ -137,6 +148,18 @@ export async function releaseUnsettled(key: Key, context: ReleaseContext): Promi
   return true;
 }
 
+/** What every pod gets without asking, and one does not have that the shim attached to its default network alone. */
+async function lackingNetworks(entry: Entry, { pod, settings, cluster }: ChangeRequest): Promise<PodNetwork[]> {
+  if (!entry.adopted) return [];
+  const further = await findFurtherNetworks(pod.metadata.namespace, settings, cluster);
+  const auxiliary = await auxiliaryChain(settings);
+  const [settled] = bySettled(entry);
+  return [
+    ...further.map((found) => ({ found, isDefault: false })),
+    ...auxiliary.map((found) => ({ found, isDefault: false, isAuxiliary: true })),
+  ].filter(({ found }) => settled.every(({ source }) => source !== found.source));
+}
+
 /** What the journal has of a sandbox that runs; undefined for any other. */
 async function runningEntry(key: Key, { journal }: ReleaseContext): Promise<Entry | undefined> {
   const entry = await journal.read(key);
@@ -182,13 +205,18 @@ async function restored(netns: string, taken: readonly DefaultRoute[]): Promise<
   }
 }
 
-/**
- * @param reserved Names that other elements ask for.
- * @throws {CniError} when it failed. Nothing of it is left, unless the details say so; then the journal keeps it.
- */
-async function attachWanted(
-  { selection, ifName: named }: Wanted,
-  reserved: readonly string[],
+/** A network that is to be attached. */
+interface Coming {
+  readonly find: () => Promise<PodNetwork>;
+  /** Undefined where it is left to us. */
+  readonly ifName: string | undefined;
+  /** Names that others ask for. */
+  readonly reserved: readonly string[];
+}
+
+/** @throws {CniError} when it failed. Nothing of it is left, unless the details say so; then the journal keeps it. */
+async function attachNetwork(
+  { find, ifName: named, reserved }: Coming,
   { key, pod, settings, cluster, tell }: ChangeRequest,
   recording: Recording,
   context: ReleaseContext,
@@ -196,9 +224,8 @@ async function attachWanted(
   const entry = await runningEntry(key, context);
   if (entry === undefined) return;
   const { plan } = entry;
-  const found = await findSelected(selection, settings, cluster);
+  const asked = await find();
   const ifName = await nameFor(named, reserved, entry);
-  const asked = { ...found, isDefault: false };
   const [network = asked] = await withDevices([asked], { pod, cluster, settings }, devicesIn(plan.attachments));
   const ready = planNetwork(network, ifName, { runtimeConfig: {}, settings, attachment: plan });
   await recording.add({ step: 'planned', attachment: ready.planned });
@@ -215,6 +242,7 @@ async function attachWanted(
       recording.add({ step: 'default-route', ifName, taken }),
     );
     await recording.add({ step: 'added', ifName, result: raw });
+    if (!hasInterface({ ...ready.planned, result })) return;
     tell({ type: 'Normal', reason: 'AddedInterface', message: addedMessage(ready, result) });
   } catch (error) {
     await undo(ready.planned, error, key, recording, context);

@@ -116,6 +116,8 @@ export interface Entry {
   readonly takenRoutes: ReadonlyMap<string, readonly DefaultRoute[]>;
   /** Whether anything was attached or detached since the ADD, or by the shim: the pod's network-status may not have it. */
   readonly changed: boolean;
+  /** Whether the shim made it without a daemon: it has the default network alone, unless others were attached since. */
+  readonly adopted: boolean;
   /** The networks annotation that was carried out last, all of it; undefined where none was. */
   readonly settled: string | undefined;
 }
@@ -140,6 +142,7 @@ class State implements Entry {
   plan: Plan;
   complete = false;
   changed = false;
+  adopted = false;
   settled: string | undefined;
   readonly results = new Map<string, JsonObject>();
   readonly deleted = new Set<string>();
@@ -168,6 +171,7 @@ class State implements Entry {
         break;
       case 'adopted':
         this.changed = true;
+        this.adopted = true;
         break;
       case 'planned':
         this.changed = true;

@@ -1,4 +1,6 @@
 import assert from 'node:assert/strict';
+import { mkdir, readFile, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
 import { before, describe, test } from 'node:test';
 import { CniError } from '../../../src/cni/error.ts';
 import type { JsonObject } from '../../../src/cni/json.ts';
@@ -369,6 +371,42 @@ describe('a pod', options, () => {
     assert.deepEqual(await node.links(sandbox), ['eth0', 'net1']);
     assert.deepEqual(node.status('app'), []);
     assert.equal((await node.call('DEL', sandbox)).exitStatus, 0);
+  });
+
+  test('that the shim has attached to its default network alone gets all that it would have got', async () => {
+    await using node = await startLiveNode({
+      definitions: withFaulty,
+      config: { defaultNetworks: ['net-a'], multusNamespace: 'default', auxiliaryCNIChainName: 'chain' },
+    });
+    const sandbox = await node.addPod(undefined, 'app', { systemNamespaces: ['default'] });
+    assert.deepEqual(await node.links(sandbox), ['eth0']);
+    await node.stop();
+    const journal = join(node.directory, 'state/journal/sandbox-app:eth0');
+    const [plan = '', ...steps] = (await readFile(journal, 'utf8')).trimEnd().split('\n');
+    const adopted = [plan.replace('"networks":"",', ''), ...steps, '{"step":"adopted"}'];
+    await writeFile(journal, adopted.map((line) => `${line}\n`).join(''));
+    const runtime = join(node.directory, 'state/runtime.json');
+    await writeFile(runtime, (await readFile(runtime, 'utf8')).replace('"systemNamespaces":["default"]', '"x":0'));
+    await mkdir(join(node.directory, 'net.d/chain'));
+    await writeFile(join(node.directory, 'net.d/chain/10-faulty.conf'), '{"type":"faulty"}');
+    node.faults.add = new CniError(111, 'no more circuits');
+    node.annotate('net-b@data0');
+    await node.start();
+    await node.has(['eth0', 'net1', 'data0']);
+    node.faults.add = undefined;
+    await eventually(() => node.waits.at(-1), 1_000);
+    node.passTime();
+    const wanted = ['cluster-net eth0', 'default/net-a net1', 'default/net-b data0', 'chain net2'];
+    const attached = async () =>
+      (await node.entry(sandbox))?.plan.attachments.map(({ network, ifName }) => `${network} ${ifName}`);
+    await eventually(attached, wanted);
+    await eventually(async () => (await node.entry(sandbox))?.settled, 'net-b@data0');
+    // None of them is of the annotation but one.
+    node.annotate(undefined);
+    await node.has(['eth0', 'net1']);
+    assert.deepEqual(await attached(), [wanted[0], wanted[1], wanted[3]]);
+    assert.deepEqual(await node.call('DEL', sandbox), { exitStatus: 0, stdout: '' });
+    assert.deepEqual(await node.held(), nothing);
   });
 
   test('that another meta-plugin has attached is left alone', async () => {
