@@ -1,18 +1,19 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { z } from 'zod';
 import { resourceNameAnnotation } from '../../src/attach/devices.ts';
 import type { JsonObject } from '../../src/cni/json.ts';
-import { pods } from '../../src/playground/api/resources.ts';
+import { events, pods } from '../../src/playground/api/resources.ts';
+import { installAwsCni } from '../../src/playground/aws-cni/install.ts';
 import { playground } from '../kubernetes/playground.ts';
 import { network, pod } from '../playground-api/manifests.ts';
 import { ip } from '../plugins/support.ts';
 import { giveDevice, resource } from '../support/device.ts';
-import { buildShim } from '../support/shim.ts';
+import { buildShim, buildSteppingShim } from '../support/shim.ts';
 
 const root = resolve(import.meta.dirname, '../..');
 
@@ -24,8 +25,14 @@ export interface CrashingNode extends AsyncDisposable {
   stop(): Promise<void>;
   /** Whether the daemon has ended by itself. */
   readonly killed: boolean;
-  /** One call of the runtime, through the shim. */
-  call(command: 'ADD' | 'DEL', netns: string): Promise<{ readonly status: number | null; readonly stdout: string }>;
+  /** One call of the runtime, through the shim. @param killAt The step at which the shim ends. */
+  call(
+    command: 'ADD' | 'DEL',
+    netns: string,
+    killAt?: number,
+  ): Promise<{ readonly status: number | null; readonly stdout: string }>;
+  /** Reasons and messages of the pod's events. */
+  events(): string[];
   /** Says what the pod asks for. */
   annotate(networks: string): void;
   /** Networks of the pod's network-status. */
@@ -40,8 +47,13 @@ export interface CrashingNode extends AsyncDisposable {
   held(netns: string): Promise<{ links: unknown[]; reserved: string[]; journal: string[] }>;
 }
 
-export async function crashingNode(): Promise<CrashingNode> {
-  const shim = await buildShim();
+export interface CrashingOptions {
+  /** The default network is executed, and pods get it alone while there is no daemon. */
+  readonly alone?: boolean;
+}
+
+export async function crashingNode({ alone = false }: CrashingOptions = {}): Promise<CrashingNode> {
+  const shim = alone ? await buildSteppingShim() : await buildShim();
   const directory = await mkdtemp(join(tmpdir(), 'plx-crash-'));
   const dataDir = join(directory, 'networks');
   const ipam = { type: 'host-local', dataDir };
@@ -54,6 +66,7 @@ export async function crashingNode(): Promise<CrashingNode> {
       network('net-b', JSON.stringify({ ...second, ipam: { ...ipam, subnet: '10.2.0.0/24' } })),
     ],
   });
+  const { uid } = kubernetes.api.store.get(pods, 'default', 'app').metadata;
   const file = (name: string) => join(directory, name);
   const write = (name: string, content: JsonObject) => writeFile(file(name), JSON.stringify(content));
   await writeFile(file('kubeconfig'), kubernetes.api.kubeconfig());
@@ -69,10 +82,20 @@ export async function crashingNode(): Promise<CrashingNode> {
     nodeName: 'node-1',
     metricsPort: 0,
     clusterNetwork: file('10-default.conflist'),
-    ...(await giveDevice(directory, kubernetes.api.store.get(pods, 'default', 'app').metadata.uid)),
+    ...(await giveDevice(directory, uid)),
+    ...(alone && {
+      clusterNetwork: file('net.d/10-aws.conflist'),
+      binDir: file('bin'),
+      whenDaemonIsDown: 'default-network-only',
+    }),
   });
+  if (alone) {
+    const [binDir, confDir] = [file('bin'), file('net.d')];
+    for (const path of [binDir, confDir]) await mkdir(path);
+    await installAwsCni({ binDir, confDir, dataDir });
+  }
   const configuration = {
-    cniVersion: '1.1.0',
+    cniVersion: alone ? '0.4.0' : '1.1.0',
     name: 'plexus',
     type: 'plexus',
     socketDir: file('run'),
@@ -102,15 +125,23 @@ export async function crashingNode(): Promise<CrashingNode> {
 
     stop,
 
-    async call(command, netns) {
+    events: () => {
+      const all = kubernetes.api.store.list(events);
+      return all.map((event) => `${event['reason']}: ${event['message']}`);
+    },
+
+    async call(command, netns, killAt = 0) {
       const child = spawn(shim, [], {
+        argv0: 'plexus',
         env: {
+          PATH: process.env['PATH'],
+          PLEXUS_KILL_AT_STEP: String(killAt),
           CNI_COMMAND: command,
           CNI_CONTAINERID: 'sandbox-1',
           CNI_NETNS: netns,
           CNI_IFNAME: 'eth0',
           CNI_PATH: '/opt/cni/bin',
-          CNI_ARGS: 'IgnoreUnknown=1;K8S_POD_NAMESPACE=default;K8S_POD_NAME=app',
+          CNI_ARGS: `IgnoreUnknown=1;K8S_POD_NAMESPACE=default;K8S_POD_NAME=app${alone ? `;K8S_POD_UID=${uid}` : ''}`,
           PLEXUS_CONNECT_SECONDS: '0',
         },
         stdio: ['pipe', 'pipe', 'inherit'],
@@ -148,7 +179,7 @@ export async function crashingNode(): Promise<CrashingNode> {
     },
 
     async spoolEmpty() {
-      while ((await readdir(file('state/spool'))).length > 0) await sleep(10);
+      while ((await readdir(file('state/spool'))).some((name) => name.includes(':'))) await sleep(10);
     },
 
     async ended() {

@@ -1,15 +1,15 @@
 import assert from 'node:assert/strict';
-import { execFile, spawn } from 'node:child_process';
+import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { access, chmod, mkdir, readdir, readFile, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
-import { promisify } from 'node:util';
 import fc from 'fast-check';
 import { encodeAnswer } from '../../src/daemon/frame.ts';
 import { encodePrepared, type Prepared } from '../../src/daemon/spool/prepared.ts';
 import { decodeRecord } from '../../src/daemon/spool/record.ts';
 import { type TestDirectory, testDirectory } from '../support/directory.ts';
+import { buildSteppingShim } from '../support/shim.ts';
 import { smallDisk } from '../support/small-disk.ts';
 import { notesOf, prepare, scriptPlugin } from './prepared.ts';
 import { buildSanitized, callShim, fakeDaemon, type Printed } from './shim.ts';
@@ -25,8 +25,7 @@ let directory: TestDirectory;
 before(async () => {
   directory = await testDirectory();
   binary = await buildSanitized(directory.path);
-  steps = join(directory.path, 'plexus-steps');
-  await promisify(execFile)('make', ['-C', join(import.meta.dirname, '../../shim'), 'STEPS=1', `OUT=${steps}`]);
+  steps = await buildSteppingShim();
 });
 
 after(() => directory[Symbol.asyncDispose]());
@@ -285,7 +284,7 @@ test('a result for which the disk has no room is undone', { timeout }, async () 
   const it = await places();
   await using disk = await smallDisk();
   const spool = join(disk.path, 'spool');
-  const plugin = await scriptPlugin(it.at, 'first', 'printf "{%040000d}" 0');
+  const plugin = await scriptPlugin(it.at, 'first', `printf '{"x":"%040000d"}' 0`);
   await prepare(spool, [{ path: plugin, config: '{"type":"first"}', capabilities: [] }]);
   await writeFile(join(disk.path, 'full'), Buffer.alloc(28 << 10));
   assert.match(

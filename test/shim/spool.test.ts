@@ -9,7 +9,7 @@ import fc from 'fast-check';
 import { encodeRequest } from '../../src/daemon/client.ts';
 import { encodeAnswer } from '../../src/daemon/frame.ts';
 import { type TestDirectory, testDirectory } from '../support/directory.ts';
-import { buildShim } from '../support/shim.ts';
+import { buildShim, buildSteppingShim } from '../support/shim.ts';
 import { smallDisk } from '../support/small-disk.ts';
 import { buildSanitized, callShim, fakeDaemon, type Printed } from './shim.ts';
 
@@ -220,8 +220,7 @@ describe('a DEL that cannot be left is an error that names both reasons', { time
 });
 
 test('a shim that is killed leaves the request as a whole or not at all', { timeout }, async (t) => {
-  const shim = join(directory.path, 'plexus-steps');
-  await promisify(execFile)('make', ['-C', join(import.meta.dirname, '../../shim'), 'STEPS=1', `OUT=${shim}`]);
+  const shim = await buildSteppingShim();
   const whole = encodeRequest({ name: 'plexus', env: cniEnv('DEL'), stdin: '{"cniVersion":"1.0.0"}' }).length;
   let left = 0;
   for (let step = 1; ; step++) {
