@@ -9,6 +9,9 @@ const root = resolve(import.meta.dirname, '..');
 /** Of Node, for one who wants a profile: `BENCH_DAEMON_FLAGS=--cpu-prof make bench`. */
 const flags = (process.env['BENCH_DAEMON_FLAGS'] ?? '').split(' ').filter((flag) => flag !== '');
 
+/** Without the number of threads that the bench needs: the daemon has its own. */
+const { UV_THREADPOOL_SIZE: _threads, ...environment } = process.env;
+
 /** The daemon as a process of its own, as on a node. */
 export class DaemonProcess implements AsyncDisposable {
   readonly socket: string;
@@ -35,6 +38,7 @@ export class DaemonProcess implements AsyncDisposable {
     await writeFile(file, JSON.stringify(config));
     const child = spawn(process.execPath, [...flags, join(root, 'build/plexus.cjs'), 'daemon', '--config', file], {
       stdio: ['ignore', 'ignore', 'pipe'],
+      env: environment,
     });
     const { promise, resolve, reject } = Promise.withResolvers<void>();
     let log = '';
