@@ -35,6 +35,23 @@ test('a connection is closed without an answer, or left without one for ever', o
   await assert.rejects(fetch(`${api.url}/api/v1/pods`, { signal }), { name: 'TimeoutError' });
 });
 
+test(
+  'an answer is lost though what was asked for is done, and a request waits for what happens meanwhile',
+  options,
+  async () => {
+    await using running = await servedApi({ objects: [pod('a')] });
+    const { api, ask } = running;
+    api.fault({ lost: true });
+    await assert.rejects(ask('POST', '/api/v1/namespaces/default/pods', { body: pod('b') }));
+    assert.equal((await ask('GET', '/api/v1/namespaces/default/pods/b')).status, 200);
+    const meanwhile = async (): Promise<void> => {
+      await ask('DELETE', '/api/v1/namespaces/default/pods/a');
+    };
+    api.fault({ match: (method) => method === 'GET', met: meanwhile });
+    assert.equal((await ask('GET', '/api/v1/namespaces/default/pods/a')).status, 404);
+  },
+);
+
 test('a restart is on the same port, with all that there was, or with a new beginning', options, async () => {
   await using running = await servedApi({ objects: [pod('a')] });
   const { api, ask } = running;
