@@ -58,8 +58,10 @@ export const daemonSchema = z.looseObject({
   nodeName: z.string().min(1).optional(),
   /** Whom users see as the source of events. */
   eventReporter: z.string().min(1).default('multus'),
-  /** Port of /healthz, /readyz and /metrics on 127.0.0.1; 0 lets the kernel choose. */
+  /** Port of /healthz, /readyz and /metrics; 0 lets the kernel choose. */
   metricsPort: z.int().min(0).max(65535).default(9091),
+  /** Where that is: what is told there is the node's own business, unless the administrator wants it otherwise. */
+  metricsAddress: z.union([z.ipv4(), z.ipv6()], { error: 'expected an IP address' }).default('127.0.0.1'),
   logLevel: z
     .string('expected the name of a level')
     .toLowerCase()
@@ -127,7 +129,7 @@ const text = z.string('expected text');
 const flag = z.boolean();
 
 /** Multus' keys that are taken as they are and change nothing. */
-const idleSchema = z.looseObject({
+export const idleSchema = z.looseObject({
   type: text.optional(),
   capabilities: z.record(text, flag).optional(),
   cniDir: pathOrNone,

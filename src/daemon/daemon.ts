@@ -22,6 +22,7 @@ import { Metrics } from './metrics.ts';
 import { KeyedQueue } from './queue.ts';
 import { incompleteKeys, releaseIncomplete } from './recovery.ts';
 import { pluginRoot } from './root.ts';
+import { RuntimeKeys } from './runtime-keys.ts';
 import { CallServer, type Limits } from './server.ts';
 import { keepPrepared } from './spool/keep-prepared.ts';
 import { openSpool, startSpool } from './spool/spool.ts';
@@ -47,7 +48,7 @@ const flushMs = 2_000;
 export interface Daemon {
   /** Path of the socket that the shim calls. */
   readonly socket: string;
-  /** Port of /healthz, /readyz and /metrics on 127.0.0.1. */
+  /** Port of /healthz, /readyz and /metrics. */
   readonly metricsPort: number;
   /** Takes no more calls, ends when those under way have ended or their time is up. What is cut off is in the journal. */
   close(): Promise<void>;
@@ -76,7 +77,12 @@ export async function startDaemon(config: DaemonConfig, options: DaemonOptions):
   let keeper: ConfigKeeper | undefined;
   const metrics = new Metrics();
   const problems = (): readonly string[] => [...(cluster?.problems() ?? []), ...(keeper?.problems() ?? [])];
-  const health = await serveHealth({ registry: metrics.registry, problems, port: config.metricsPort });
+  const health = await serveHealth({
+    registry: metrics.registry,
+    problems,
+    port: config.metricsPort,
+    address: config.metricsAddress,
+  });
   starting.defer(() => closeHealth(health));
 
   const root = await pluginRoot(config.chrootDir);
@@ -105,7 +111,7 @@ export async function startDaemon(config: DaemonConfig, options: DaemonOptions):
   // Calls of single plugins pass by it: one that is executed for a call may need another.
   const gate = config.connectionLimit ? new Gate(config.connectionLimit) : undefined;
   const answer = callAnswerer({
-    meta: { journal, runner, cluster, queue, gate, overlay, live },
+    meta: { journal, runner, cluster, queue, gate, overlay, live, keys: new RuntimeKeys(log) },
     plugins: new Map(plugins.map((plugin) => [plugin.type, plugin])),
     log,
     metrics,

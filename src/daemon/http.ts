@@ -10,14 +10,16 @@ export interface HealthOptions {
   readonly problems: () => readonly string[];
   /** 0 lets the kernel choose. */
   readonly port: number;
+  /** Whom it is told: on loopback, this node alone. */
+  readonly address: string;
 }
 
 /**
- * Serves /healthz, /readyz and /metrics on loopback only: what is told here is the node's own business.
+ * Serves /healthz, /readyz and /metrics.
  *
  * @throws {Error} when the port is taken.
  */
-export async function serveHealth({ registry, problems, port }: HealthOptions): Promise<Server> {
+export async function serveHealth({ registry, problems, port, address }: HealthOptions): Promise<Server> {
   const server = createServer((request, response) => {
     const answer = (status: number, type: string, body: string): void => {
       response.writeHead(status, { 'content-type': type, 'cache-control': 'no-store' }).end(body);
@@ -45,11 +47,12 @@ export async function serveHealth({ registry, problems, port }: HealthOptions): 
   server.headersTimeout = 5_000;
   server.requestTimeout = 5_000;
   const { promise, resolve, reject } = Promise.withResolvers<void>();
-  server.once('error', reject).listen(port, '127.0.0.1', resolve);
+  server.once('error', reject).listen(port, address, resolve);
   try {
     await promise;
   } catch (error) {
-    throw new Error(`metricsPort: cannot serve /metrics on 127.0.0.1:${port}: ${describe(error)}`, { cause: error });
+    const at = address.includes(':') ? `[${address}]` : address;
+    throw new Error(`metricsPort: cannot serve /metrics on ${at}:${port}: ${describe(error)}`, { cause: error });
   }
   return server;
 }

@@ -30,6 +30,7 @@ import { isOwnNamespace } from '../linux/namespace.ts';
 import type { Gate } from './gate.ts';
 import type { Live } from './live/live.ts';
 import type { KeyedQueue } from './queue.ts';
+import type { RuntimeKeys } from './runtime-keys.ts';
 
 /** What the meta-plugin works with. */
 export interface MetaContext {
@@ -42,6 +43,8 @@ export interface MetaContext {
   /** The daemon's configuration: it overlays what the runtime sends. */
   readonly overlay: JsonObject;
   readonly report: ReleaseContext['report'];
+  /** Told of each configuration that the runtime sends. */
+  readonly keys?: RuntimeKeys | undefined;
   /** Told what is attached and released, and how the runtime calls. */
   readonly live?: Live | undefined;
 }
@@ -66,6 +69,7 @@ export async function answerMeta(env: Environment, stdin: string, context: MetaC
   if (invocation.command === 'VERSION') return renderVersion(cniVersions, statedVersion(stdin));
   const config = parseJson(stdin, source);
   if (!isJsonObject(config)) throw new CniError(ErrorCode.DecodingFailure, `${source}: expected a JSON object`);
+  context.keys?.look(config, source);
   const settings = parseSettings({ ...config, ...context.overlay }, source);
   // The runtime goes by what it was given, whatever version the administrator wants results in.
   requireCommand(statedIn(config) ?? settings.cniVersion, invocation.command);

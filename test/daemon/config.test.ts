@@ -18,6 +18,7 @@ test('without a file all has its default', async () => {
     cluster: true,
     eventReporter: 'multus',
     metricsPort: 9091,
+    metricsAddress: '127.0.0.1',
     logLevel: 'info',
     logToStderr: false,
     logOptions: { maxAge: 5, maxSize: 100, maxBackups: 5, compress: true },
@@ -27,6 +28,7 @@ test('without a file all has its default', async () => {
     multusConfigFile: undefined,
     overrideNetworkName: false,
     forceCNIVersion: false,
+    whenDaemonIsDown: 'wait',
     wishes: {
       name: undefined,
       cniVersion: undefined,
@@ -57,6 +59,7 @@ test('what the command line says counts more than the file, and only what was gi
 });
 
 const wrong: readonly [string, string, string | RegExp][] = [
+  ['an address by name', '{"metricsAddress":"localhost"}', 'metricsAddress: expected an IP address, found "localhost"'],
   ['a port beyond all', '{"metricsPort":70000}', 'metricsPort: expected at most 65535, found 70000'],
   [
     'a directory that depends on where one is',

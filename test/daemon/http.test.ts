@@ -10,7 +10,7 @@ async function start(t: TestContext): Promise<{ readonly port: number; readonly 
   const registry = new Registry();
   new Counter({ name: 'things_total', help: 'Things.', registers: [registry] }).inc();
   const problems: string[] = [];
-  const server = await serveHealth({ registry, problems: () => problems, port: 0 });
+  const server = await serveHealth({ registry, problems: () => problems, port: 0, address: '127.0.0.1' });
   t.after(() => server.close());
   const address = server.address();
   assert.ok(typeof address === 'object' && address !== null);
@@ -58,4 +58,21 @@ test('requests that are none harm nobody', async (t) => {
     await received(socket);
   }
   assert.deepEqual(await ask(port, '/healthz'), [200, 'ok\n']);
+});
+
+test('metricsAddress is the only place where it is served', async (t) => {
+  const own = await serveHealth({ registry: new Registry(), problems: () => [], port: 0, address: '127.0.0.2' });
+  t.after(() => own.close());
+  const address = own.address();
+  assert.ok(typeof address === 'object' && address !== null);
+  assert.equal((await fetch(`http://127.0.0.2:${address.port}/healthz`)).status, 200);
+  const taken = serveHealth({
+    registry: new Registry(),
+    problems: () => [],
+    port: address.port,
+    address: '127.0.0.2',
+  });
+  await assert.rejects(taken, {
+    message: /^metricsPort: cannot serve \/metrics on 127\.0\.0\.2:\d+: listen EADDRINUSE/,
+  });
 });

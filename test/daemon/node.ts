@@ -38,6 +38,8 @@ const metaConfig = { cniVersion: '1.1.0', name: 'plexus', type: 'plexus', cluste
 
 /**
  * A daemon without a cluster, whose default network is one plugin, `fake` unless told, and which has the plugins given.
+ *
+ * @param config Keys over the test's own; undefined leaves one of those out.
  */
 export async function startNode(
   options: Partial<DaemonOptions> = {},
@@ -59,7 +61,8 @@ export async function startNode(
     metricsPort: 0,
     ...config,
   };
-  const daemonConfig = await readDaemonConfig(undefined, own);
+  const given = Object.fromEntries(Object.entries(own).filter(([, value]) => value !== undefined));
+  const daemonConfig = await readDaemonConfig(undefined, given);
   let daemon = await startDaemon(daemonConfig, { log, ...options });
   return {
     get daemon() {
