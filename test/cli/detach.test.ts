@@ -126,11 +126,16 @@ describe('plexus detach --now', { timeout }, () => {
       ['app', 'eth0'],
       /no network that its annotation asked for is attached as eth0/,
     ],
+    [
+      'a network that is attached several times',
+      ['app', 'default/net-b'],
+      /attached to default\/net-b several times: name one of the interfaces net2, net3/,
+    ],
     ['a pod that was not attached here', ['other', 'net1'], /Plexus has attached no such pod on this node/],
   ] as const) {
     test(`refuses ${what}`, async () => {
       await using node = await startLiveNode({ definitions });
-      await node.addPod('net-a');
+      await node.addPod('net-a,net-b,net-b');
       const { status, stderr } = await plexus(node, 'detach', ...args, '--now');
       assert.equal(status, 1);
       assert.match(stderr, message);
