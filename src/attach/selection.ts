@@ -143,7 +143,7 @@ export function unknownKeys(annotation: string): readonly string[] {
   return readElements(networksAnnotation, annotation).flatMap((element, place) =>
     Object.keys(element)
       .filter((key) => !Object.hasOwn(selectionElement.shape, key) && !key.includes('.'))
-      .map((key) => `[${place}].${key}`),
+      .map((key) => `[${place}].${/^[\w-]{1,60}$/.test(key) ? key : show(key)}`),
   );
 }
 

@@ -162,13 +162,13 @@ test('event AddedInterface: in the words of Multus, all addresses, once each net
 
 test('NPWG v1.3 §4.1.2.1: event UnknownNetworkKey: a key that nobody knows is passed over and told, but for those of others', async () => {
   await using node = await prepared((ipam) => ({
-    networks: '[{"name":"a","org.example.rack":1},{"name":"a","ip":["10.1.0.9"],"Mac":"","vlan":7}]',
+    networks: '[{"name":"a","org.example.rack":1},{"name":"a","ip":["10.1.0.9"],"Mac":"","a\\u001b[2J":7}]',
     definitions: { a: macvlan(ipam, '10.1.0.0/24') },
   }));
   await node.add();
   assert.equal(
     (await node.events(4)).at(-1),
-    'UnknownNetworkKey: annotation k8s.v1.cni.cncf.io/networks: nobody knows [1].ip, [1].vlan: passed over; the keys are name, ' +
+    'UnknownNetworkKey: annotation k8s.v1.cni.cncf.io/networks: nobody knows [1].ip, [1]."a\\u001b[2J": passed over; the keys are name, ' +
       'namespace, interface, interfaceRequest, ips, mac, infiniband-guid, portMappings, bandwidth, deviceID, device-id, cni-args, ' +
       'default-route, ipam-claim-reference',
   );
