@@ -60,7 +60,7 @@ async function attachAll(ready: ReadyPlan, done: Made[], request: PlanRequest, c
     await recording.note({ step: 'complete' });
     const [statuses] = await Promise.all([pod && statusesOf(attachment.netns, done), recording.sync()]);
     // Last of all: what fails after it would leave a pod that tells of networks it does not have.
-    if (statuses) await publish(statuses, request);
+    if (statuses) await Promise.all([publish(statuses, request), recording[Symbol.asyncDispose]()]);
   } catch (error) {
     tellAdded(done, request);
     const unmade = waiting.map(({ planned }) => planned.ifName);

@@ -193,8 +193,11 @@ class Agents {
   readonly requests: Agent;
   readonly streams: Agent;
   readonly #fingerprint: string;
+  /** Whose fingerprint that is: mostly that of the next request as well. */
+  #connection: Connection;
 
   constructor(connection: Connection, fingerprint: string) {
+    this.#connection = connection;
     const kept = { keepAlive: true, keepAliveMsecs: keepAliveAfter, maxSockets: 16, maxFreeSockets: 2 };
     const own = { keepAlive: false };
     const secure = connection.server.protocol === 'https:';
@@ -205,8 +208,12 @@ class Agents {
 
   /** The agents in use, or new ones where server or certificates have changed; what runs on old ones is let finish. */
   static for(connection: Connection, current: Agents | undefined): Agents {
+    if (current !== undefined && current.#connection === connection) return current;
     const fingerprint = JSON.stringify([connection.server, connection.tls]);
-    if (current !== undefined && current.#fingerprint === fingerprint) return current;
+    if (current !== undefined && current.#fingerprint === fingerprint) {
+      current.#connection = connection;
+      return current;
+    }
     current?.retire();
     return new Agents(connection, fingerprint);
   }
@@ -252,16 +259,21 @@ function isReset(error: Error): boolean {
   return 'code' in error && (error.code === 'ECONNRESET' || error.code === 'EPIPE');
 }
 
-async function collect(response: IncomingMessage, operation: string): Promise<string> {
+/** By events: a loop over the response costs as much as all the rest of a request. */
+function collect(response: IncomingMessage, operation: string): Promise<string> {
+  const { promise, resolve, reject } = Promise.withResolvers<string>();
   const chunks: Buffer[] = [];
   let size = 0;
-  for await (const data of response) {
-    const chunk = Buffer.from(data);
-    size += chunk.length;
-    if (size > maxBody) throw new ApiError(`${operation}: the answer is longer than ${maxBody} bytes`, {});
+  response.on('data', (chunk: Buffer) => {
     chunks.push(chunk);
-  }
-  return Buffer.concat(chunks).toString();
+    size += chunk.length;
+    if (size > maxBody) response.destroy(new ApiError(`${operation}: the answer is longer than ${maxBody} bytes`, {}));
+  });
+  response.once('end', () => resolve(Buffer.concat(chunks).toString()));
+  response.once('error', reject);
+  // Of no effect after one of the others.
+  response.once('close', () => reject(new Error('the connection was closed in the midst of the answer')));
+  return promise;
 }
 
 function jsonOrNothing(body: string): unknown {
