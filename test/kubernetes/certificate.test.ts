@@ -6,6 +6,7 @@ import { join } from 'node:path';
 import { describe, test } from 'node:test';
 import { promisify } from 'node:util';
 import { Access } from '../../src/kubernetes/access.ts';
+import { keptCertificate } from '../../src/kubernetes/certificate/kept.ts';
 import { NodeCertificate, type NodeCertificateOptions } from '../../src/kubernetes/certificate/node-certificate.ts';
 import { certificateRequest } from '../../src/kubernetes/certificate/request.ts';
 import { Client } from '../../src/kubernetes/client.ts';
@@ -97,6 +98,19 @@ describe("a node's own certificate", { timeout }, () => {
     using client = new Client(second.access);
     await client.request(list);
     assert.equal(server.requests().length, 1);
+  });
+
+  test('is of use to those who only look as well, once there is one', async () => {
+    await using server = await securedApi();
+    const { bootstrap, certDir, nodeName } = optionsOf(server);
+    using client = new Client(keptCertificate({ bootstrap, certDir, nodeName }));
+    await assert.rejects(client.request(list), { message: /there is none in .*multus-client-current\.pem/ });
+    assert.deepEqual(server.requests(), []);
+    await using _signing = signAll(server);
+    await using certificate = await NodeCertificate.start(optionsOf(server));
+    await until(() => certificate.notAfter !== undefined);
+    await client.request(list);
+    assert.deepEqual([...server.clients.values()].at(-1), 'system:multus:node-1');
   });
 
   test('of another node, or half of it, is of no use: another is asked for, and why is told', async () => {

@@ -76,15 +76,26 @@ export async function examine(config: DaemonConfig, files: readonly string[] | u
   return findings;
 }
 
+/** How the daemon reaches it. */
+async function accessOf({ kubeconfig, nodeName, perNodeCertificate }: DaemonConfig): Promise<Access | undefined> {
+  if (perNodeCertificate !== undefined) {
+    const { bootstrapKubeconfig, certDir } = perNodeCertificate;
+    const { keptCertificate } = await import('../../kubernetes/certificate/kept.ts');
+    return keptCertificate({ bootstrap: Access.kubeconfig(bootstrapKubeconfig), certDir, nodeName });
+  }
+  if (kubeconfig !== undefined) return Access.kubeconfig(kubeconfig);
+  return process.env['KUBERNETES_SERVICE_HOST'] ? Access.inCluster() : undefined;
+}
+
 /** @returns undefined when there is no way to it; what is known of it, else. */
 async function openCluster(config: DaemonConfig, findings: Finding[]): Promise<Cluster | undefined> {
-  const { kubeconfig, nodeName } = config;
-  if (kubeconfig === undefined && !process.env['KUBERNETES_SERVICE_HOST']) {
+  const { nodeName } = config;
+  const access = await accessOf(config);
+  if (access === undefined) {
     const remedy = 'give --kubeconfig FILE; or -f FILE... for networks from manifests; or --no-cluster';
     findings.push(lacking('Kubernetes API', 'no kubeconfig was given, and this is no pod', remedy));
     return undefined;
   }
-  const access = kubeconfig === undefined ? Access.inCluster() : Access.kubeconfig(kubeconfig);
   const cluster = new Cluster({ access, nodeName, log: pino({ level: 'silent' }) });
   const remedy = 'see that the server can be reached, and that the credentials may list pods and networks';
   try {

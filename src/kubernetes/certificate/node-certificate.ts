@@ -41,12 +41,19 @@ const defaultTimings: CertificateTimings = {
 };
 
 /** The name is that of client-go's certificate store: Multus finds there what Plexus has kept, and the other way round. */
-const fileName = 'multus-client-current.pem';
+export const pairFile = (certDir: string): string => join(certDir, 'multus-client-current.pem');
 
 /** What an administrator gives rights to, as with Multus: the group, or the node's own name. */
 export const subjectOf = (nodeName: string): Subject => ({
   commonName: `system:multus:${nodeName}`,
   organization: 'system:multus',
+});
+
+/** A connection to the same server, with a certificate in the place of all credentials. */
+export const withPair = ({ server, tls }: Connection, { certificate: cert, key }: Pair): Connection => ({
+  server,
+  tls: { ...tls, cert, key },
+  headers: {},
 });
 
 /** The longest that the clock is not looked at: it may be set, or the machine may have slept. */
@@ -113,7 +120,7 @@ export class NodeCertificate implements AsyncDisposable {
   }
 
   get #file(): string {
-    return join(this.#options.certDir, fileName);
+    return pairFile(this.#options.certDir);
   }
 
   /** One and the same as long as nothing has changed: by it a refusal is told from one of the pair before. */
@@ -121,8 +128,7 @@ export class NodeCertificate implements AsyncDisposable {
     const pair = this.#goodPair() ?? this.#fail();
     const base = await this.#options.bootstrap.connection();
     if (this.#connected?.pair !== pair || this.#connected.base !== base) {
-      const tls = { ...base.tls, cert: pair.certificate, key: pair.key };
-      this.#connected = { pair, base, connection: { server: base.server, tls, headers: {} } };
+      this.#connected = { pair, base, connection: withPair(base, pair) };
     }
     return this.#connected.connection;
   }
