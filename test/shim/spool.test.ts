@@ -264,7 +264,7 @@ test('whatever the environment, what is left stays within the directory', { time
         assert.equal(each.stderr, '');
         const { id = '', ifName = '', as = '' } = some[index] ?? {};
         if (each.status === 0) assert.match(`${id} ${ifName}`, /^[a-zA-Z0-9][\w.-]{0,199} [!-~]{1,15}$/);
-        else assert.equal(JSON.parse(each.stdout.toString()).code, as.length > 255 ? 4 : 11);
+        else assert.equal(JSON.parse(each.stdout.toString()).code, Buffer.byteLength(as) > 255 ? 4 : 11);
       }
       for (const name of await filesOf(it.spool)) assert.match(name, /^[\w.-]+:[\w.-]+:[!-~]+:[0-9a-f]{16}$/);
     }),
