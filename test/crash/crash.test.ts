@@ -52,7 +52,8 @@ test('a daemon killed at any step of a DEL: the runtime has its answer all the s
     await node.start();
     assert.equal((await node.call('ADD', pod.path)).status, 0);
     await node.stop();
-    await node.start(step);
+    // It may be killed before it is ready: it looks at the pod's interfaces when it starts.
+    await node.start(step).catch(() => {});
     assert.deepEqual(await node.call('DEL', pod.path), { status: 0, stdout: '' }, `step ${step}`);
     await node.stop();
     const isKilled = node.killed;
