@@ -105,6 +105,23 @@ describe('plexus doctor', { timeout }, () => {
     found(/ens9/);
   });
 
+  test('finds the auxiliary chain, and the plugins that it lacks', async () => {
+    await using node = await soundNode();
+    const directory = join(node.directory, 'net.d/vendor-chain');
+    await mkdir(directory);
+    await node.write('net.d/vendor-chain/10-vendor.conf', { type: 'vendor' });
+    const runtime = { cniVersion: '1.0.0', name: 'plexus', type: 'plexus', clusterNetwork: 'main' };
+    await node.write('net.d/00-plexus.conf', { ...runtime, auxiliaryCNIChainName: 'vendor-chain' });
+    const ended = await node.doctor('--no-cluster');
+    assert.match(ended.stdout, new RegExp(`^ok +auxiliary chain +vendor-chain, .*${directory}$`, 'm'));
+    assert.ok(
+      lacks(ended).some((line) => /plugin .*vendor/.test(line)),
+      ended.stdout,
+    );
+    await node.write('net.d/vendor-chain/10-vendor.conf', {});
+    assert.ok(lacks(await node.doctor('--no-cluster')).some((line) => /^auxiliary chain .*10-vendor\.conf/.test(line)));
+  });
+
   test('finds nothing where nothing is lacking, and changes nothing', async () => {
     await using node = await soundNode();
     await using _ = await node.daemon();

@@ -1,6 +1,12 @@
 import { access, constants, readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { findDefaultNetwork, findNamedNetworks, metaPlugins } from '../../attach/default-network.ts';
+import { auxiliaryChain } from '../../attach/auxiliary-chain.ts';
+import {
+  findDefaultNetwork,
+  findNamedNetworks,
+  metaPlugins,
+  type NetworkSource,
+} from '../../attach/default-network.ts';
 import { parseSettings, type Settings } from '../../attach/settings.ts';
 import { parseNetworkConfig } from '../../cni/config.ts';
 import { findPlugin } from '../../cni/exec.ts';
@@ -120,19 +126,25 @@ export async function checkNamedNetworks(
 ): Promise<{ readonly findings: readonly Finding[]; readonly networks: readonly UsedNetwork[] }> {
   const findings: Finding[] = [];
   const networks: UsedNetwork[] = [];
-  for (const [index, outcome] of (await Promise.allSettled(findNamedNetworks(settings, cluster))).entries()) {
-    const what = `defaultNetworks[${index}]`;
+  const check = async (what: string, looked: Promise<readonly NetworkSource[]>, remedy: string): Promise<void> => {
     try {
-      if (outcome.status === 'rejected') throw outcome.reason;
-      const { config, source, name } = outcome.value;
-      const list = parseNetworkConfig(config, source, { defaultName: name });
-      findings.push(fine(what, `${list.name}, ${source}`));
-      networks.push({ name: list.name, list });
+      for (const { config, source, name } of await looked) {
+        const list = parseNetworkConfig(config, source, { defaultName: name });
+        findings.push(fine(what, `${list.name}, ${source}`));
+        networks.push({ name: list.name, list });
+      }
     } catch (error) {
-      const remedy = `install that network, or correct ${what}: no pod outside of systemNamespaces can start`;
       findings.push(lacking(what, messageOf(error), remedy));
     }
+  };
+  const named = findNamedNetworks(settings, cluster).map(async (found) => [await found]);
+  // Each is told of in its turn, and none may be left unheard meanwhile.
+  await Promise.allSettled(named);
+  for (const [index, found] of named.entries()) {
+    const what = `defaultNetworks[${index}]`;
+    await check(what, found, `install that network, or correct ${what}: no pod outside of systemNamespaces can start`);
   }
+  await check('auxiliary chain', auxiliaryChain(settings), 'correct that file, or remove it: no pod can start');
   return { findings, networks };
 }
 
