@@ -1,15 +1,8 @@
 /*
  * An ADD while no daemon listens, where the administrator chose that pods go on with the default network only.
  *
- * The daemon has prepared what to execute, in the file "default-network" of the spool: src/daemon/spool/prepare.ts writes
- * it. Nothing of it is parsed as JSON here; a plugin's input is put together of pieces of bytes:
- *
- *   "PLXD"  u32 bytes that follow
- *   cniVersion | readiness file, empty for none | directories for CNI_PATH | what the daemon wants to know later
- *   u8 whether DEL has a prevResult | u8 plugins, each: path | its configuration, without the brace at its end
- *                                                | u8 capabilities, each: name
- *
- * where each text is u32 length and bytes. What is done is noted in the spool before and after, for the daemon to adopt:
+ * The daemon has prepared what to execute: see prepared.c. Nothing is parsed as JSON here; a plugin's input is put together
+ * of pieces of bytes. What is done is noted in the spool before and after, for the daemon to adopt:
  *
  *   PLUGIN:CONTAINERID:IFNAME:add      the frame | "PLXN" u32 length, what the daemon wants to know
  *                                                | "PLXR" u32 length, the result: only once all plugins have succeeded
@@ -26,46 +19,17 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
-#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "plexus.h"
+#include "prepared.h"
 
 enum {
-	MAX_PREPARED = 1 << 20,
 	MAX_OUTPUT = 1 << 20,
-	MAX_PLUGINS = 32,
-	MAX_CAPABILITIES = 32,
 	MAX_VARIABLES = 4096,
-	MAX_PATHS = 1 << 14,
 	/* Milliseconds for DEL of what was done, after a failure, and between looks at a plugin. */
 	UNDO_MS = 30000,
 	TICK_MS = 20
-};
-
-struct plugin {
-	char path[PATH_MAX];
-	struct span config;
-	size_t capabilities;
-	struct span capability[MAX_CAPABILITIES];
-};
-
-static struct {
-	struct span cni_version;
-	char readiness_file[PATH_MAX];
-	struct span directories;
-	struct span network;
-	bool has_previous;
-	size_t count;
-	struct plugin plugins[MAX_PLUGINS];
-} prepared;
-
-/* What is left to read of the prepared file; `broken` once it does not make sense. */
-struct reader {
-	const char *at;
-	size_t left;
-	bool broken;
 };
 
 /* What a plugin printed, without white space around it, and how it ended. */
@@ -78,109 +42,6 @@ struct outcome {
 };
 
 static char outputs[3][MAX_OUTPUT];
-
-static uint32_t take_number(struct reader *reader, size_t bytes)
-{
-	uint32_t value = 0;
-
-	if (reader->left < bytes) {
-		reader->broken = true;
-		return 0;
-	}
-	for (size_t i = 0; i < bytes; i++)
-		value |= (uint32_t)(unsigned char)reader->at[i] << (8 * i);
-	reader->at += bytes;
-	reader->left -= bytes;
-	return value;
-}
-
-static struct span take_text(struct reader *reader)
-{
-	const uint32_t length = take_number(reader, 4);
-	struct span text = {reader->at, length};
-
-	if (text.length > reader->left) {
-		reader->broken = true;
-		text.length = 0;
-	}
-	reader->at += text.length;
-	reader->left -= text.length;
-	return text;
-}
-
-static void take_path(struct reader *reader, char to[PATH_MAX])
-{
-	const struct span text = take_text(reader);
-
-	if (text.length >= PATH_MAX || memchr(text.at, '\0', text.length) != NULL)
-		reader->broken = true;
-	else
-		memcpy(to, text.at, text.length);
-}
-
-static void take_plugin(struct reader *reader, struct plugin *plugin)
-{
-	take_path(reader, plugin->path);
-	plugin->config = take_text(reader);
-	plugin->capabilities = take_number(reader, 1);
-	if (plugin->capabilities > MAX_CAPABILITIES)
-		reader->broken = true;
-	for (size_t i = 0; i < plugin->capabilities && !reader->broken; i++)
-		plugin->capability[i] = take_text(reader);
-}
-
-static bool parse_prepared(const char *bytes, size_t length)
-{
-	struct reader reader = {bytes, length, length < HEADER || memcmp(bytes, "PLXD", 4) != 0};
-
-	(void)take_number(&reader, 4);
-	if (take_number(&reader, 4) != reader.left)
-		reader.broken = true;
-	if (reader.broken)
-		return false;
-	prepared.cni_version = take_text(&reader);
-	take_path(&reader, prepared.readiness_file);
-	prepared.directories = take_text(&reader);
-	prepared.network = take_text(&reader);
-	prepared.has_previous = take_number(&reader, 1) != 0;
-	prepared.count = take_number(&reader, 1);
-	if (prepared.count < 1 || prepared.count > MAX_PLUGINS || prepared.directories.length > MAX_PATHS / 2)
-		reader.broken = true;
-	for (size_t i = 0; i < prepared.count && !reader.broken; i++)
-		take_plugin(&reader, &prepared.plugins[i]);
-	return !reader.broken && reader.left == 0;
-}
-
-/* Reads what the daemon prepared. False without a problem: the administrator did not choose this. */
-static bool read_prepared(int directory, const char **problem)
-{
-	static char bytes[MAX_PREPARED];
-	struct stat about;
-	size_t length = 0;
-	ssize_t n;
-	const int fd = openat(directory, "default-network", O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
-
-	if (fd < 0) {
-		if (errno != ENOENT)
-			*problem = problem_of("open default-network");
-		return false;
-	}
-	if (fstat(fd, &about) != 0 || !S_ISREG(about.st_mode) || about.st_uid != geteuid() || (about.st_mode & 022) != 0) {
-		(void)close(fd);
-		*problem = "default-network is no file of the daemon's";
-		return false;
-	}
-	while (length < sizeof(bytes) && (n = read(fd, bytes + length, sizeof(bytes) - length)) != 0) {
-		if (n > 0)
-			length += (size_t)n;
-		else if (errno != EINTR)
-			break;
-	}
-	(void)close(fd);
-	if (!parse_prepared(bytes, length))
-		*problem = "default-network makes no sense: is it of another version of the daemon?";
-	return *problem == NULL;
-}
 
 static bool put_text(int fd, const char *text)
 {
@@ -197,6 +58,7 @@ static bool put_runtime_config(int fd, const struct plugin *plugin, struct span 
 {
 	const char *before = ",\"runtimeConfig\":{";
 	bool written = true;
+	bool any = false;
 
 	for (size_t i = 0; i < plugin->capabilities; i++) {
 		char key[256];
@@ -211,8 +73,9 @@ static bool put_runtime_config(int fd, const struct plugin *plugin, struct span 
 			continue;
 		written = written && put_text(fd, before) && put_text(fd, key) && put_text(fd, ":") && put_span(fd, value);
 		before = ",";
+		any = true;
 	}
-	return written && (*before == ',' && before[1] == '\0' ? put_text(fd, "}") : true);
+	return written && (!any || put_text(fd, "}"));
 }
 
 /* A plugin's standard input, in memory, ready to be read. Below 0: errno says why not. */
@@ -241,6 +104,7 @@ static char **environment_for(const char *command)
 	const char *path = getenv("CNI_PATH");
 	size_t count = 0;
 
+	/* check_environment() has seen that there is room for all. */
 	for (char **each = environ; *each != NULL && count < MAX_VARIABLES - 3; each++) {
 		if (strncmp(*each, "CNI_COMMAND=", 12) != 0 && strncmp(*each, "CNI_PATH=", 9) != 0)
 			variables[count++] = *each;
@@ -467,6 +331,18 @@ static const char *look_for_earlier(int directory, const char *sandbox)
 	return faccessat(directory, entry, F_OK, 0) == 0 ? "the daemon has attached this sandbox before" : NULL;
 }
 
+static const char *check_environment(void)
+{
+	const char *path = getenv("CNI_PATH");
+	size_t count = 0;
+
+	while (environ[count] != NULL)
+		count++;
+	if (count > MAX_VARIABLES - 3)
+		return "the environment has too many variables";
+	return path != NULL && strlen(path) > MAX_PATHS / 2 - 16 ? "CNI_PATH is too long" : NULL;
+}
+
 static const char *check_prepared(void)
 {
 	static char text[MAX_MESSAGE / 2];
@@ -512,6 +388,8 @@ int attach_alone(const struct call *call, int64_t deadline, const char **problem
 	if (!read_prepared(record.directory, problem))
 		return -1;
 	*problem = name_sandbox(sandbox);
+	if (*problem == NULL)
+		*problem = check_environment();
 	if (*problem == NULL)
 		*problem = check_prepared();
 	if (*problem == NULL)

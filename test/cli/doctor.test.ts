@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { chmod, mkdir, readdir, writeFile } from 'node:fs/promises';
+import { chmod, mkdir, readdir, readFile, unlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, test } from 'node:test';
 import { renderFindings } from '../../src/cli/doctor/finding.ts';
@@ -164,6 +164,18 @@ describe('plexus doctor', { timeout }, () => {
     assert.match(waiting, /^1 requests wait in \S+, the oldest since \S+Z\. To do: start the daemon; /);
     assert.match(aside, /^1 requests make no sense: \S+\.corrupt\. To do: release what they stand for, /);
     assert.deepEqual(more, []);
+  });
+
+  test('tells whether pods could start without a daemon, where that is wanted', async () => {
+    await using node = await soundNode();
+    const config = JSON.parse(await readFile(join(node.directory, 'daemon.json'), 'utf8'));
+    await node.write('daemon.json', { ...config, whenDaemonIsDown: 'default-network-only' });
+    const sound = await node.doctor('--no-cluster');
+    assert.match(sound.stdout, /^ok +without daemon +pods start with the default network only, \S+10-main\.conflist$/m);
+    await unlink(join(node.directory, 'bin/external'));
+    const found = lacks(await node.doctor('--no-cluster')).filter((line) => line.startsWith('without'));
+    assert.equal(found.length, 1);
+    assert.match(found[0] ?? '', /"default-network-only" cannot be honoured: plugin "external" has no binary in /);
   });
 
   test('tells what networks of manifests need: kinds, masters, plugins', async () => {

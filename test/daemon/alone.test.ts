@@ -52,6 +52,13 @@ async function leaveRecord(node: Node, bytes: Uint8Array): Promise<void> {
   await rename(join(spoolOf(node), '.unfinished-1-1'), join(spoolOf(node), fileName));
 }
 
+async function leaveDelete(node: Node): Promise<void> {
+  const env = { CNI_COMMAND: 'DEL', CNI_CONTAINERID: 'c1', CNI_IFNAME: 'eth0', CNI_PATH: '/nowhere' };
+  const frame = encodeRequest({ name: 'plexus', env, stdin: JSON.stringify(metaConfig) });
+  await writeFile(join(spoolOf(node), '.unfinished-2-2'), frame, { mode: 0o600 });
+  await rename(join(spoolOf(node), '.unfinished-2-2'), join(spoolOf(node), 'plexus:c1:eth0:0123456789abcdef'));
+}
+
 const entryOf = async ({ directory }: Node) =>
   (await Journal.open(join(directory, 'state/journal'))).read({ containerId: 'c1', ifName: 'eth0' });
 
@@ -128,15 +135,40 @@ describe('what the shim attached by itself', { timeout }, () => {
     assert.deepEqual(await readdir(spoolOf(node)), []);
   });
 
+  test('comes before a DEL that was left while the shim is still at it', async () => {
+    const plugin = slowPlugin();
+    plugin.open();
+    await using node = await startNode({ plugins: [plugin] });
+    const unfinished = join(spoolOf(node), '.unfinished-1-1');
+    await writeFile(unfinished, recordBytes(undefined), { mode: 0o600 });
+    await using file = await open(unfinished, 'a');
+    assert.ok(tryLockExclusive(file.fd));
+    await rename(unfinished, join(spoolOf(node), fileName));
+    await leaveDelete(node);
+    // Whatever came before a call of another sandbox has been looked at once that is answered.
+    for (let i = 0; i < 2; i++) await node.call({ command: 'ADD', sandbox: 'c2' });
+    assert.deepEqual(
+      plugin.steps.filter((step) => step.includes('c1')),
+      [],
+    );
+    await file.appendFile(section('PLXR', result));
+    await file.close();
+    await until(async () => (await readdir(spoolOf(node))).length === 0);
+    assert.equal(await entryOf(node), undefined);
+    assert.deepEqual(
+      plugin.steps.filter((step) => step.includes('c1')),
+      ['DEL c1 begins', 'DEL c1 ends'],
+    );
+    assert.ok(node.lines.some(({ msg }) => /^attached to its default network only/.test(String(msg))));
+  });
+
   test('and was deleted while there was no daemon is adopted first, then released', async () => {
     const plugin = slowPlugin();
     plugin.open();
     await using node = await startNode({ plugins: [plugin] });
     await node.restart(undefined, async () => {
       await leaveRecord(node, recordBytes(result));
-      const env = { CNI_COMMAND: 'DEL', CNI_CONTAINERID: 'c1', CNI_IFNAME: 'eth0', CNI_PATH: '/nowhere' };
-      const frame = encodeRequest({ name: 'plexus', env, stdin: JSON.stringify(metaConfig) });
-      await writeFile(join(spoolOf(node), 'plexus:c1:eth0:0123456789abcdef'), frame, { mode: 0o600 });
+      await leaveDelete(node);
     });
     await until(async () => (await readdir(spoolOf(node))).length === 0);
     assert.equal(await entryOf(node), undefined);

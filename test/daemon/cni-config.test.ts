@@ -303,6 +303,7 @@ describe('a daemon with multusConfigFile "auto"', { timeout }, () => {
     const text = await readFile(join(node.directory, 'net.d/00-plexus.conflist'), 'utf8');
     const { cniVersion, name, plugins } = JSON.parse(text);
     assert.equal(plugins[0].socketDir, join(node.directory, 'run'));
+    assert.equal(plugins[0].spoolDir, join(node.directory, 'state/spool'));
     const { exitStatus, stdout } = await node.call({
       command: 'ADD',
       stdin: json({ cniVersion, name, ...plugins[0] }),

@@ -15,7 +15,7 @@ import { definitionsIn, definitionsOf, readDefinitions } from './networks.ts';
 import { checkDaemon, checkDirectories } from './node.ts';
 import { checkInterfaces, checkKinds, checkPlugins, pluginUse } from './plugins.ts';
 import { checkDefaultNetwork, checkNamedNetworks, checkRuntime } from './runtime.ts';
-import { checkSpool } from './spool.ts';
+import { checkDownChoice, checkSpool } from './spool.ts';
 
 /** Milliseconds in which the API server must have listed pods and networks. */
 const listMs = 10_000;
@@ -71,6 +71,7 @@ export async function examine(config: DaemonConfig, files: readonly string[] | u
     ...(await checkDevices(definitions, runtime.settings?.kubeletDir ?? defaultKubeletDir)),
     ...(await checkDirectories(config)),
     ...(await checkSpool(config, runtime.config)),
+    ...(await checkDownChoice(config, runtime.config, cluster, root)),
     await checkDaemon(config.socket, runtime.config),
   );
   return findings;

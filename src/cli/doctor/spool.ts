@@ -1,10 +1,37 @@
 import { resolve } from 'node:path';
+import type { Root } from '../../cni/exec.ts';
 import type { JsonObject } from '../../cni/json.ts';
 import { pathOnNode } from '../../daemon/cni-config/socket-dir.ts';
 import type { DaemonConfig } from '../../daemon/config.ts';
 import { defaultSpoolDir, spoolDirectory } from '../../daemon/spool/directory.ts';
+import { prepareDefaultNetwork } from '../../daemon/spool/prepare.ts';
+import type { Cluster } from '../../kubernetes/cluster.ts';
 import { readSpool } from '../spooled.ts';
-import { type Finding, fine, lacking } from './finding.ts';
+import { type Finding, fine, lacking, messageOf } from './finding.ts';
+
+/**
+ * Whether pods could start while the daemon is down, where the administrator wants that.
+ *
+ * @param told The configuration that the runtime sends; undefined where there is none.
+ */
+export async function checkDownChoice(
+  { whenDaemonIsDown, overlay }: DaemonConfig,
+  told: JsonObject | undefined,
+  cluster: Cluster | undefined,
+  root: Root | undefined,
+): Promise<Finding[]> {
+  if (whenDaemonIsDown === 'wait') return [];
+  const cniVersion = told?.['cniVersion'];
+  try {
+    const stated = typeof cniVersion === 'string' ? cniVersion : undefined;
+    const request = { config: { ...told, ...overlay }, cniVersion: stated, cluster, root };
+    const { network } = await prepareDefaultNetwork(request);
+    return [fine('without daemon', `pods start with the default network only, ${network.source}`)];
+  } catch (error) {
+    const remedy = 'correct it, or set whenDaemonIsDown to "wait": pods wait in any case';
+    return [lacking('without daemon', `"default-network-only" cannot be honoured: ${messageOf(error)}`, remedy)];
+  }
+}
 
 /**
  * Whether anything waits for the daemon, and whether the shim leaves it where the daemon looks.
