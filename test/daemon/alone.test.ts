@@ -6,6 +6,7 @@ import type { JsonObject } from '../../src/cni/json.ts';
 import { encodeRequest } from '../../src/daemon/client.ts';
 import { prepareDefaultNetwork } from '../../src/daemon/spool/prepare.ts';
 import { encodePrepared } from '../../src/daemon/spool/prepared.ts';
+import { decodeRecord } from '../../src/daemon/spool/record.ts';
 import { Journal } from '../../src/journal/journal.ts';
 import { tryLockExclusive } from '../../src/linux/flock.ts';
 import { fakePlugin } from '../cni/support.ts';
@@ -190,6 +191,18 @@ describe('what the shim attached by itself', { timeout }, () => {
       assert.deepEqual(await readdir(join(node.directory, 'state/journal')), []);
     });
   }
+});
+
+test('a record that is cut off anywhere has no result, or makes no sense', () => {
+  const whole = recordBytes(result);
+  const withoutResult = recordBytes(undefined).length;
+  const waiting = { file: fileName, command: 'ADD', plugin: 'plexus', containerId: 'c1', ifName: 'eth0' } as const;
+  for (let length = 0; length < whole.length; length++) {
+    const cut = whole.subarray(0, length);
+    if (length < withoutResult) assert.throws(() => decodeRecord(cut, waiting), `${length} bytes`);
+    else assert.equal(decodeRecord(cut, waiting).result, undefined, `${length} bytes`);
+  }
+  assert.equal(decodeRecord(whole, waiting).result, result);
 });
 
 describe('what pods get while the daemon is down', { timeout }, () => {

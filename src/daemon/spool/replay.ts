@@ -95,9 +95,10 @@ export class Replay {
    *   concerns what the shim is still attaching.
    */
   async before(request: Request): Promise<void> {
+    const command = request.env['CNI_COMMAND'];
+    if (command === 'STATUS' || command === 'VERSION') return;
     await this.#look();
     if (this.#items.size === 0) return;
-    const command = request.env['CNI_COMMAND'];
     const isAdd = command === 'ADD';
     const pod = podNamed(request);
     for (const item of [...this.#items.values()]) {
