@@ -1,12 +1,11 @@
 import { constants } from 'node:fs';
-import koffi from 'koffi';
+import { libc } from '../src/linux/c-library.ts';
 
 /*
  * Executes binaries as container runtimes do: by vfork, in microseconds however large the caller is. Node's own spawn
  * forks, which costs milliseconds here, and would be measured instead of the plugins. posix_spawn(3), waitpid(2).
  */
 
-const libc = koffi.load(null);
 const posixSpawn = libc.func(
   'int posix_spawn(_Out_ int *pid, const char *path, const void *actions, const void *attributes, const char **argv, const char **envp)',
 );

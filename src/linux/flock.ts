@@ -1,4 +1,5 @@
 import koffi from 'koffi';
+import { libc } from './c-library.ts';
 import { KernelError } from './errors.ts';
 
 /** flock(2), <sys/file.h>. */
@@ -7,7 +8,7 @@ const LOCK_NB = 4;
 
 const { EINTR, EWOULDBLOCK } = koffi.os.errno;
 
-const flock = koffi.load(null).func('int flock(int fd, int operation)');
+const flock = libc.func('int flock(int fd, int operation)');
 
 /**
  * Takes the exclusive lock of an open file, if nobody else has it. Never waits. The lock ends with the file description:

@@ -1,12 +1,11 @@
 import koffi from 'koffi';
+import { libc, mostCalls } from './c-library.ts';
 import { KernelError } from './errors.ts';
 
 /*
  * The C library, as far as Node has no call of its own for it. Everything here works alike on x64 and arm64: functions
  * of the library are called, never numbered system calls, and no struct with padding crosses the border.
  */
-
-const libc = koffi.load(null);
 
 const nativeSocket = libc.func('int socket(int domain, int type, int protocol)');
 const nativeSetsockopt = libc.func('int setsockopt(int fd, int level, int name, const void *value, uint32_t length)');
@@ -50,8 +49,6 @@ function checked(operation: string, result: number): number {
   return result;
 }
 
-/** koffi fails the calls beyond 256 (its max_async_calls), and holds memory for each; the pool has fewer threads anyway. */
-const mostCalls = 128;
 let calls = 0;
 const waiting: (() => void)[] = [];
 
