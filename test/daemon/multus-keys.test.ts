@@ -2,22 +2,33 @@ import assert from 'node:assert/strict';
 import { execFile } from 'node:child_process';
 import { mkdir, readdir, readFile, rename, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { describe, test } from 'node:test';
+import { test } from 'node:test';
 import { promisify } from 'node:util';
+import { parseSettings } from '../../src/attach/settings.ts';
 import { CniError } from '../../src/cni/error.ts';
-import type { JsonObject } from '../../src/cni/json.ts';
-import { readDaemonConfig, reportUnused } from '../../src/daemon/config.ts';
+import { readDaemonConfig } from '../../src/daemon/config.ts';
 import { createLog } from '../../src/daemon/log.ts';
-import { startApi } from '../../src/playground/api/server.ts';
-import { passthru } from '../../src/plugins/passthru.ts';
-import { type FakePlugin, fakePlugin } from '../cni/support.ts';
+import { fakePlugin } from '../cni/support.ts';
 import { until } from '../kubernetes/playground.ts';
-import { network, pod } from '../playground-api/manifests.ts';
 import { testDirectory } from '../support/directory.ts';
-import { testNamespace } from '../support/namespace.ts';
 import { securedApi } from '../support/secured-api.ts';
-import { keptLog } from './log.ts';
-import { type Node, slowPlugin, startNode } from './node.ts';
+import {
+  added,
+  bothPlaces,
+  conflist,
+  daemonOnly,
+  multusKeys,
+  networksInCluster,
+  networksOf,
+  nodeWith,
+  type Place,
+  readiness,
+  type SetIn,
+  script,
+  setIn,
+  written,
+} from './multus-keys.ts';
+import { slowPlugin, startNode } from './node.ts';
 
 const run = promisify(execFile);
 
@@ -30,71 +41,6 @@ interface Row {
   readonly places?: readonly Place[];
   readonly observe: (set: SetIn) => Promise<void>;
 }
-
-type Place = 'the CNI configuration' | 'daemon-config.json';
-
-/** Where the keys of a test go: to the daemon, or with each call. */
-type SetIn = (keys: JsonObject) => { readonly daemon: JsonObject; readonly runtime: JsonObject };
-
-const daemonOnly: readonly Place[] = ['daemon-config.json'];
-const bothPlaces: readonly Place[] = ['the CNI configuration', 'daemon-config.json'];
-
-const setIn: Readonly<Record<Place, SetIn>> = {
-  'the CNI configuration': (keys) => ({ daemon: {}, runtime: keys }),
-  'daemon-config.json': (keys) => ({ daemon: keys, runtime: {} }),
-};
-
-const conflist = (name: string): string => JSON.stringify({ cniVersion: '1.1.0', name, plugins: [{ type: 'fake' }] });
-
-/** A daemon whose fake plugin tells what it was called for. */
-async function nodeWith(keys: ReturnType<SetIn>, plugin: FakePlugin = fakePlugin()): Promise<Node> {
-  return startNode({ plugins: [plugin, passthru] }, keys.daemon);
-}
-
-const networksOf = ({ configs }: FakePlugin): string[] => configs.map(({ name }) => name);
-
-async function added(node: Node, keys: ReturnType<SetIn>, more: JsonObject = {}): Promise<JsonObject> {
-  const { exitStatus, stdout } = await node.call({ command: 'ADD', config: { ...more, ...keys.runtime } });
-  assert.equal(exitStatus, 0, stdout);
-  return JSON.parse(stdout);
-}
-
-/** The networks that a pod of a namespace gets, in a cluster that has `side` in kube-system and in other, and `own` in shop. */
-async function networksInCluster(keys: ReturnType<SetIn>, namespace: string, networks?: string): Promise<string[]> {
-  const annotations: Record<string, string> = networks === undefined ? {} : { 'k8s.v1.cni.cncf.io/networks': networks };
-  const objects = [
-    pod('app', { namespace, annotations }),
-    network('side', conflist('side-of-kube-system'), 'kube-system'),
-    network('side', conflist('side-of-other'), 'other'),
-    network('own', conflist('own'), 'shop'),
-  ];
-  await using api = await startApi({ objects });
-  await using directory = await testDirectory();
-  const kubeconfig = join(directory.path, 'kubeconfig');
-  await writeFile(kubeconfig, api.kubeconfig());
-  await using sandbox = await testNamespace();
-  const plugin = fakePlugin();
-  await using node = await nodeWith({ ...keys, daemon: { ...keys.daemon, cluster: true, kubeconfig } }, plugin);
-  const env = { CNI_NETNS: sandbox.path, CNI_ARGS: `K8S_POD_NAMESPACE=${namespace};K8S_POD_NAME=app` };
-  const { exitStatus, stdout } = await node.call({ command: 'ADD', env, config: keys.runtime });
-  if (exitStatus !== 0) throw new Error(JSON.parse(stdout).msg);
-  return networksOf(plugin);
-}
-
-/** What the daemon writes for the runtime, with these keys. */
-async function written(keys: JsonObject): Promise<JsonObject> {
-  await using node = await startNode({ plugins: [] }, { multusConfigFile: 'auto', ...keys });
-  return JSON.parse(await readFile(join(node.directory, 'net.d/00-plexus.conflist'), 'utf8'));
-}
-
-async function readiness(node: Node): Promise<string> {
-  const response = await fetch(`http://127.0.0.1:${node.daemon.metricsPort}/readyz`);
-  return `${response.status} ${await response.text()}`;
-}
-
-/** A plugin that answers with the address given. */
-const script = (address: string): string =>
-  `#!/bin/sh\n[ "$CNI_COMMAND" = ADD ] && echo '{"cniVersion":"1.1.0","ips":[{"address":"${address}"}]}'\nexit 0\n`;
 
 const rows: readonly Row[] = [
   {
@@ -608,117 +554,35 @@ for (const { key, page, what, places = bothPlaces, observe } of rows) {
   }
 }
 
-/** A value of a wrong type for each key, and what is said of it. */
-const wrong: readonly [string, JsonObject[string], string][] = [
-  ['cniVersion', 1, 'cniVersion: expected a string, found 1'],
-  ['name', 5, 'name: expected a string, found 5'],
-  ['type', 5, 'type: expected text, found 5'],
-  ['capabilities', { portMappings: 'yes' }, 'capabilities.portMappings: expected true or false, found "yes"'],
-  ['confDir', 5, 'confDir: expected a string, found 5'],
-  ['binDir', ['/opt/cni/bin'], 'binDir: expected a string, found ["/opt/cni/bin"]'],
-  ['clusterNetwork', {}, 'clusterNetwork: expected the name or the file of the default network, found {}'],
-  ['defaultNetworks', 'side', 'defaultNetworks: expected a list, found "side"'],
-  ['systemNamespaces', [1], 'systemNamespaces[0]: expected a string, found 1'],
-  ['multusNamespace', true, 'multusNamespace: expected a string, found true'],
-  ['delegates', [1], 'delegates[0]: expected the configuration of a network, found 1'],
-  ['readinessindicatorfile', 1, 'readinessindicatorfile: expected the path of a file, found 1'],
-  ['namespaceIsolation', 'true', 'namespaceIsolation: expected true or false, found "true"'],
-  ['globalNamespaces', ['a'], 'globalNamespaces: expected a string, found ["a"]'],
-  ['retryDeleteOnError', 1, 'retryDeleteOnError: expected true or false, found 1'],
-  ['auxiliaryCNIChainName', 1, 'auxiliaryCNIChainName: expected the name of a directory, found 1'],
-  ['logToStderr', 'yes', 'logToStderr: expected true or false, found "yes"'],
-  ['logOptions', { maxAge: '5' }, 'logOptions.maxAge: expected a number, found "5"'],
-];
-const wrongForDaemon: typeof wrong = [
-  ['kubeconfig', 5, 'kubeconfig: expected a path, found 5'],
-  ['cniDir', 5, 'cniDir: expected a path, found 5'],
-  ['logFile', 5, 'logFile: expected a path, found 5'],
-  ['logLevel', 5, 'logLevel: expected the name of a level, found 5'],
-  ['chrootDir', 5, 'chrootDir: expected a path, found 5'],
-  ['socketDir', 5, 'socketDir: expected a path, found 5'],
-  ['daemonSocketDir', 5, 'daemonSocketDir: expected a path, found 5'],
-  ['metricsPort', '9091', 'metricsPort: expected a number, found "9091"'],
-  ['connectionLimit', -1, 'connectionLimit: expected at least 0, found -1'],
-  [
-    'perNodeCertificate',
-    { enabled: 'yes', certDuration: 10 },
-    'perNodeCertificate.enabled: expected true or false, found "yes"; ' +
-      'perNodeCertificate.certDuration: expected a duration such as 10m or 1h30m, found 10',
-  ],
-  [
-    'perNodeCertificate',
-    { enabled: true, certDir: '/certs' },
-    'perNodeCertificate.bootstrapKubeconfig: expected an absolute path, as enabled is true, found nothing',
-  ],
-  [
-    'perNodeCertificate',
-    { certDuration: '5m' },
-    'perNodeCertificate.certDuration: expected at least 10m, which is the least that Kubernetes signs for, found "5m"',
-  ],
-  ['multusConfigFile', true, 'multusConfigFile: expected "auto" or a path, found true'],
-  ['multusMasterCNI', 10, 'multusMasterCNI: expected the name of a file, found 10'],
-  ['multusAutoconfigDir', 10, 'multusAutoconfigDir: expected a path, found 10'],
-  ['cniConfigDir', 10, 'cniConfigDir: expected a string, found 10'],
-  ['forceCNIVersion', 'no', 'forceCNIVersion: expected true or false, found "no"'],
-  ['overrideNetworkName', 'no', 'overrideNetworkName: expected true or false, found "no"'],
-  ['enablePprof', 'no', 'enablePprof: expected true or false, found "no"'],
-];
-const wrongForRuntime: typeof wrong = [
-  ['kubeconfig', 5, 'kubeconfig: expected text, found 5'],
-  ['cniDir', 5, 'cniDir: expected text, found 5'],
-  ['logFile', 5, 'logFile: expected text, found 5'],
-  ['logLevel', 5, 'logLevel: expected text, found 5'],
-];
-
-describe('a value of a wrong type is an error with its path', () => {
-  for (const [key, value, message] of [...wrong, ...wrongForDaemon]) {
-    test(`${key} in daemon-config.json: ${message}`, async () => {
-      await using directory = await testDirectory();
-      const file = join(directory.path, 'daemon-config.json');
-      await writeFile(file, JSON.stringify({ [key]: value }));
-      await assert.rejects(readDaemonConfig(file), { message: `${file}: ${message}` });
-    });
-  }
-
-  test('in the CNI configuration, as the answer to the runtime', async (t) => {
-    await using node = await nodeWith({ daemon: { binDir: undefined }, runtime: {} });
-    for (const [key, value, message] of [...wrong, ...wrongForRuntime]) {
-      await t.test(`${key}: ${message}`, async () => {
-        const { exitStatus, stdout } = await node.call({ command: 'ADD', config: { [key]: value } });
-        const { code, msg } = JSON.parse(stdout);
-        assert.deepEqual([exitStatus, code, msg], [1, 7, `the CNI configuration of Plexus: ${message}`]);
-      });
-    }
-  });
-
-  test('each key of the table has a wrong value', () => {
-    const tried = new Set([...wrong, ...wrongForDaemon].map(([key]) => key));
-    assert.deepEqual(
-      rows.map(({ key }) => key).filter((key) => !tried.has(key)),
-      [],
-    );
-  });
+test('each key of Multus is in the table', () => {
+  assert.deepEqual(
+    rows.map(({ key }) => key),
+    multusKeys,
+  );
 });
 
-describe('a key that nobody knows is named in a warning', () => {
-  test('of daemon-config.json, at the start', async () => {
-    await using directory = await testDirectory();
-    const file = join(directory.path, 'daemon-config.json');
-    await writeFile(file, '{"readinessIndicatorFile":"","sockteDir":"/run"}');
-    const { log, lines } = keptLog();
-    reportUnused(await readDaemonConfig(file), log);
-    const keys = ['sockteDir'];
-    assert.deepEqual(lines, [{ level: 40, file, keys, msg: 'nobody knows these keys of the configuration' }]);
+test('what is not given is as in Multus', async () => {
+  const settings = parseSettings({ clusterNetwork: 'a' }, 'the test');
+  assert.partialDeepStrictEqual(settings, {
+    confDir: '/etc/cni/multus/net.d',
+    binDir: '/opt/cni/bin',
+    cniConfigDir: '/etc/cni/net.d',
+    defaultNetworks: [],
+    systemNamespaces: ['kube-system'],
+    multusNamespace: 'kube-system',
+    namespaceIsolation: false,
+    globalNamespaces: 'default',
   });
-
-  test('of the CNI configuration, once, and those that count in daemon-config.json only as well', async () => {
-    const keys = { NamespaceIsolation: true, defaultNetwork: 'a', logLevel: 'debug', prevResult: {}, args: {} };
-    await using node = await nodeWith({ daemon: {}, runtime: {} });
-    for (const sandbox of ['c1', 'c2']) await node.call({ command: 'ADD', sandbox, config: keys });
-    const told = node.lines.flatMap(({ level, keys, msg }) => (Array.isArray(keys) ? [[level, ...keys, msg]] : []));
-    assert.deepEqual(told, [
-      [40, 'defaultNetwork', 'nobody knows these keys of the CNI configuration'],
-      [30, 'logLevel', "these keys of the CNI configuration count in the daemon's configuration only"],
-    ]);
+  for (const key of ['readinessindicatorfile', 'auxiliaryCNIChainName']) assert.ok(!(key in settings), key);
+  const perNodeCertificate = { enabled: true, bootstrapKubeconfig: '/kubeconfig', certDir: '/certs' };
+  const daemon = await readDaemonConfig(undefined, { perNodeCertificate });
+  assert.partialDeepStrictEqual(daemon, {
+    logToStderr: false,
+    logOptions: { maxAge: 5, maxSize: 100, maxBackups: 5, compress: true },
+    forceCNIVersion: false,
+    overrideNetworkName: false,
+    perNodeCertificate: { seconds: 600 },
   });
+  for (const key of ['logFile', 'chrootDir', 'connectionLimit', 'multusMasterCNI']) assert.ok(!(key in daemon), key);
+  assert.equal((await readDaemonConfig(undefined)).perNodeCertificate, undefined);
 });
