@@ -146,8 +146,7 @@ describe("a node's own certificate", { timeout }, () => {
       if (api.watches !== 2) cut++;
     }, 20);
     // Until well after the first one is of no use any more.
-    await until(() => Date.now() > firstEnd + 500);
-    assert.notEqual(certificate.notAfter, firstEnd);
+    await until(() => Date.now() > firstEnd + 500 && (certificate.notAfter ?? 0) > firstEnd);
     using client = new Client(certificate.access);
     await client.request(list);
     const before = api.store.get(pods, 'default', 'a');
