@@ -1,4 +1,5 @@
 import type { Plugin } from '../cni/plugin.ts';
+import { bandwidth } from './bandwidth.ts';
 import { bridge } from './bridge.ts';
 import { dummy } from './dummy.ts';
 import { hostDevice } from './host-device.ts';
@@ -29,6 +30,7 @@ export const builtinPlugins: readonly Plugin[] = [
   tap,
   hostDevice,
   tuning,
+  bandwidth,
   sbr,
   vrf,
   passthru,

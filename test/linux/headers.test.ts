@@ -22,7 +22,10 @@ const headers = [
   'linux/if_tun.h',
   'linux/neighbour.h',
   'linux/nsfs.h',
+  'linux/pkt_cls.h',
+  'linux/pkt_sched.h',
   'linux/rtnetlink.h',
+  'linux/tc_act/tc_mirred.h',
   'linux/veth.h',
   'linux/if_ether.h',
   'errno.h',
@@ -36,7 +39,7 @@ function constantsOf(text: string): [name: string, value: number][] {
   return [...text.matchAll(/^(?:export )?const ([A-Z][A-Z0-9_]+) = ([\d_xa-f]+(?: << \d+)?);$/gm)].map(
     ([, name = '', value = '']) => {
       const [number, shift = '0'] = value.replaceAll('_', '').split(' << ');
-      return [name, Number(number?.replace(/^0(?=\d)/, '0o')) << Number(shift)];
+      return [name, Number(number?.replace(/^0(?=\d)/, '0o')) * 2 ** Number(shift)];
     },
   );
 }
