@@ -50,20 +50,18 @@ async function findPod({ attachment }: Adopted, cluster: Cluster, signal: AbortS
   return undefined;
 }
 
-/** What a pod would have been given by the daemon beside the default network, a phrase each. */
+/** What else a pod would have been given by the daemon, a phrase each. What waits is attached by who follows running pods. */
 async function lackingNetworks(pod: Pod, config: JsonObject, cluster: Cluster): Promise<string[]> {
   try {
     const settings = parseSettings(config, 'the CNI configuration of Plexus');
     const { asked, selections } = requestedNetworks(pod, settings);
     const further = await findFurtherNetworks(pod.metadata.namespace, settings, cluster);
-    const waiting = selections.map(({ namespace, name }) => `${namespace}/${name}`);
-    const missing = [
-      ...(asked ? [`${asked.namespace}/${asked.name} as its default network`] : []),
-      ...further.map(nameOf),
-    ];
+    const waiting = [...further.map(nameOf), ...selections.map(({ namespace, name }) => `${namespace}/${name}`)];
     return [
       ...(waiting.length > 0 ? [`${waiting.join(', ')} ${waiting.length === 1 ? 'waits' : 'wait'}`] : []),
-      ...(missing.length > 0 ? [`it lacks ${missing.join(', ')}: delete the pod, so that it is made again`] : []),
+      ...(asked
+        ? [`its default network was to be ${asked.namespace}/${asked.name}: delete the pod, so that it is made again`]
+        : []),
     ];
   } catch (error) {
     return [`what else it asks for cannot be attached: ${toCniError(error).message}`];
