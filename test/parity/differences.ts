@@ -416,6 +416,59 @@ export const differences = {
     why: 'no master is needed to let an address go',
     seen: /^\d+ DEL\/(error: \{"code":999\} \| nothing|result: nothing \| \{\}|(pod|disk)\/.* \| nothing)$/,
   },
+  'bandwidth-redirect': {
+    plugins: 'bandwidth',
+    original: 'what a pod sends is led to the IFB by two actions, of which the second is never reached',
+    plexus: 'there is one',
+    why: 'the first takes the packet away',
+    anywhere: true,
+    seen: /^\d+ \w+\/node\/queues\/\w+\/\d+\/options\/actions\/1: \{"order":2,"kind":"mirred",.* \| nothing$/,
+  },
+  'bandwidth-alias': {
+    plugins: 'bandwidth',
+    original: 'nothing says whose IFB it is',
+    plexus: 'its alias does, which is network, container and interface, and GC removes those of attachments that ended',
+    why: 'no IFB outlives a lost DEL',
+    anywhere: true,
+    seen: /^\d+ \w+\/node\/links\/bwp[0-9a-f]{12}\/ifalias: nothing \| "test-net\/c1\/net1"$/,
+  },
+  'bandwidth-del': {
+    plugins: 'bandwidth',
+    original:
+      'DEL removes the IFB alone, and what the pod goes on to send is dropped; the limit of what it receives stays',
+    plexus: 'it takes both limits away',
+    why: 'a DEL that succeeds has released everything',
+    anywhere: true,
+    seen: /^\d+ DEL\/node\/(queues\/?.* \| (nothing|"noqueue"|\{.*)|links\/cable1\/qdisc: "tbf" \| "noqueue")$/,
+  },
+  'bandwidth-least-burst': {
+    plugins: 'bandwidth',
+    original: 'what is larger than the burst is dropped, which is every full packet where the burst is small',
+    plexus: 'the burst is at least one packet of the MTU',
+    why: 'a pod whose connections stop at the first full packet has no network',
+    seen: /^\d+ (ADD|CHECK)\/node\/queues\/\w+\/\d+\/options\/(burst|lat): /,
+  },
+  'bandwidth-longest-burst': {
+    plugins: 'bandwidth',
+    original: 'a burst that lasts more than 274 seconds becomes any shorter one, and packets may wait for half an hour',
+    plexus: 'it is 274 seconds long, and packets wait 25 milliseconds at most',
+    why: 'the kernel counts in 32 bits',
+    seen: /^\d+ (ADD|CHECK)\/node\/queues\/\w+\/\d+\/options\/(burst|lat): /,
+  },
+  'bandwidth-subnets': {
+    plugins: 'bandwidth',
+    original: 'shapedSubnets and unshapedSubnets count only after 1.9.1, and all has the limit',
+    plexus: "what the other side's address is not in, or is in, goes past the limit",
+    why: 'the keys are in use, and no configuration is half heard',
+    seen: /^\d+ \w+\/node\/(queues\/|links\/\w+\/qdisc: "tbf" \| "(htb|noqueue)")/,
+  },
+  'bandwidth-panic': {
+    plugins: 'bandwidth',
+    original: 'an ADD with neither prevResult nor a limit ends in a panic',
+    plexus: 'it fails with code 7',
+    why: 'the message says where the plugin belongs',
+    seen: /^\d+ ADD\/error\/code: 2 \| 7$/,
+  },
 } as const satisfies Readonly<Record<string, Difference>>;
 
 export type DifferenceId = keyof typeof differences;

@@ -41,15 +41,15 @@ export class Side implements AsyncDisposable {
     await using stack = new AsyncDisposableStack();
     const pod = stack.use(await networkNamespace());
     const data = stack.use(await testDirectory());
-    await ip(pod.path, parityCase.pod ?? []);
     const scene = { node: node.path, pod: pod.path, data: data.path };
+    await ip(pod.path, ownWords(scene, parityCase.pod ?? []));
     return new Side(node, scene, parityCase, stack.move());
   }
 
   /** @returns undefined for a step that is no call. */
   async take(step: Step): Promise<Outcome | undefined> {
-    if ('node' in step) await ip(this.#scene.node, step.node);
-    else if ('pod' in step) await ip(this.#scene.pod, step.pod);
+    if ('node' in step) await ip(this.#scene.node, ownWords(this.#scene, step.node));
+    else if ('pod' in step) await ip(this.#scene.pod, ownWords(this.#scene, step.pod));
     else if ('files' in step) await this.#write(step.files);
     else return this.#call(step);
     return undefined;
@@ -110,10 +110,8 @@ export class Side implements AsyncDisposable {
     return JSON.stringify({ ...whole, ...files, ...(hasResult && { prevResult: result }) });
   }
 
-  /** A text of the case, with the paths of this node. */
   #own(text: string): string {
-    const { node, pod, data } = this.#scene;
-    return text.replaceAll('<node>', node).replaceAll('<pod>', pod).replaceAll('<data>', data);
+    return own(this.#scene, text);
   }
 
   /** All that can be seen. */
@@ -125,3 +123,10 @@ export class Side implements AsyncDisposable {
     return this.#stack.disposeAsync();
   }
 }
+
+/** A text of the case, with the paths of this node. */
+const own = ({ node, pod, data }: Scene, text: string): string =>
+  text.replaceAll('<node>', node).replaceAll('<pod>', pod).replaceAll('<data>', data);
+
+const ownWords = (scene: Scene, commands: readonly string[]): readonly string[] =>
+  commands.map((command) => own(scene, command));

@@ -8,7 +8,8 @@ import { mustRun } from './node.ts';
 
 /** Sections, in the order of {@link linesOf}. One batch for each family: routes, rules and neighbours. */
 const script = `
-ip -j -d address || exit
+links=$(ip -j -d address) || exit
+printf '%s\\n' "$links"
 for family in -4 -6; do
   printf 'route show table all\\nrule show\\nneigh show nud permanent\\n' | ip -j -d $family -batch - || exit
 done
@@ -22,12 +23,24 @@ if command -v nft >/dev/null; then
   case $rules in *'table ip '*|*'table ip6 '*) iptables-save && ip6tables-save || exit ;; esac
 fi
 echo ==
+# Queues where there are others than the kernel's own, which what ip has said tells.
+case $links in *'"qdisc":"'[ht][tb][bf]'"'*)
+  tc -j -d qdisc show || exit
+  for name in $(printf '%s' "$links" | grep -o '"ifname":"[^"]*"' | cut -d '"' -f 4); do
+    echo "@$name"
+    # It may be gone by now.
+    printf "%s dev $name\\n" 'class show' 'filter show' 'filter show ingress' | tc -j -d -batch - 2>/dev/null
+  done ;;
+esac
+echo ==
 cd /proc/sys/net && grep -rs . ipv4/conf ipv6/conf
 true
 `;
 
 /** What differs from moment to moment, such as carrier and timers, and the kernel's own numbers for things. */
 const passingKeys = /^(ifindex|operstate|\w+_timer|age|used|link_index|link_netnsid)$/;
+/** Of queues: numbers of actions, and how many there are of something. */
+const passingQueueKeys = /^(index|ref|bind|refcnt)$/;
 const passingFlags = ['LOWER_UP', 'NO-CARRIER', 'M-DOWN', 'linkdown', 'dead'];
 
 /** Where a case is played: paths of the namespaces, and of the directory in which IPAM plugins keep their files. */
@@ -70,12 +83,13 @@ interface Lines {
   readonly families: readonly (readonly [string, readonly (readonly JsonObject[])[]])[];
   readonly vlans: readonly JsonObject[];
   readonly filter: readonly string[];
+  readonly queues: readonly string[];
   readonly sysctls: readonly string[];
 }
 
 async function linesOf(namespace: string): Promise<Lines> {
   const sections = (await mustRun(namespace, ['sh', '-c', script])).split(/^==\n/m);
-  const [network = [], vlans = [], filter = [], sysctls = []] = sections.map((section) =>
+  const [network = [], vlans = [], filter = [], queues = [], sysctls = []] = sections.map((section) =>
     section.split('\n').filter((line) => line !== ''),
   );
   const [links = [], ...tables] = network.map(parseList);
@@ -87,6 +101,7 @@ async function linesOf(namespace: string): Promise<Lines> {
     ],
     vlans: vlans.flatMap(parseList),
     filter,
+    queues,
     sysctls,
   };
 }
@@ -96,7 +111,7 @@ function parseList(line: string): readonly JsonObject[] {
   return isJsonArray(json) ? json.filter(isJsonObject) : [];
 }
 
-function describeNamespace({ links, families, vlans, filter, sysctls }: Lines, other: Lines): JsonObject {
+function describeNamespace({ links, families, vlans, filter, queues, sysctls }: Lines, other: Lines): JsonObject {
   const each = (index: number, keys: readonly string[]): JsonObject =>
     Object.fromEntries(
       families.flatMap(([family, tables]) => (tables[index] ?? []).map((row) => keyed(row, keys, family))),
@@ -108,6 +123,7 @@ function describeNamespace({ links, families, vlans, filter, sysctls }: Lines, o
     neighbours: each(2, ['dst', 'dev']),
     vlans: Object.fromEntries(vlans.map((port) => [String(port['ifname']), port])),
     filter: describeFilter(filter),
+    queues: describeQueues(queues),
     sysctls: describeSysctls(sysctls),
   };
 }
@@ -137,6 +153,36 @@ function describeFilter(lines: readonly string[]): JsonObject {
 /** ip6tables-save has tables of the same names as iptables-save before it. */
 function freeName(blocks: ReadonlyMap<string, unknown>, name: string): string {
   return blocks.has(name) ? freeName(blocks, `${name} again`) : name;
+}
+
+/**
+ * @param lines The qdiscs of all interfaces; behind each `@` and the name of one, its classes and filters. JSON for all that
+ *   tc(8) has JSON for.
+ * @returns Qdiscs, and what else there is, by interface.
+ */
+function describeQueues(lines: readonly string[]): JsonObject {
+  const [first = '[]', ...rest] = lines;
+  const described: Record<string, JsonValue[]> = {};
+  for (const { dev, ...qdisc } of parseList(first)) {
+    const list = described[String(dev)] ?? [];
+    list.push(withoutNumbers(qdisc));
+    described[String(dev)] = list;
+  }
+  let name = '';
+  for (const line of rest) {
+    if (line.startsWith('@')) name = line.slice(1);
+    else described[name]?.push(...(line.startsWith('[') ? parseList(line).map(withoutNumbers) : [line.trim()]));
+  }
+  return described;
+}
+
+const withoutNumbers = (row: JsonObject): JsonValue => withoutKeys(row, passingQueueKeys);
+
+function withoutKeys(value: JsonValue, keys: RegExp): JsonValue {
+  if (isJsonArray(value)) return value.map((item) => withoutKeys(item, keys));
+  if (!isJsonObject(value)) return value;
+  const entries = Object.entries(value).filter(([key]) => !keys.test(key));
+  return Object.fromEntries(entries.map(([key, item]) => [key, item === undefined ? item : withoutKeys(item, keys)]));
 }
 
 /** @param lines Such as `ipv4/conf/net1/arp_notify:1`. @returns Them by interface. */

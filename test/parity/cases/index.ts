@@ -1,4 +1,5 @@
 import type { ParityCase } from '../case.ts';
+import { bandwidthCases } from './bandwidth.ts';
 import { bridgeCases } from './bridge.ts';
 import { bridgeVlanCases } from './bridge-vlan.ts';
 import { dummyCases } from './dummy.ts';
@@ -30,6 +31,7 @@ export const allCases: readonly ParityCase[] = [
   ...hostLocalCases,
   ...staticCases,
   ...tuningCases,
+  ...bandwidthCases,
   ...sbrCases,
   ...vrfCases,
 ];
