@@ -9,6 +9,7 @@ import { buildShim } from '../test/support/shim.ts';
 import { goPlugins } from '../tools/debian.ts';
 import { addBare, deleteBare } from './bare.ts';
 import { DaemonProcess } from './daemon.ts';
+import { measureEachPlugin, pluginTargets } from './plugins.ts';
 import { measurePods } from './pods.ts';
 import { type Report, render } from './report.ts';
 import { inParallel, summarise, timed } from './statistics.ts';
@@ -16,8 +17,8 @@ import { type Sandbox, Subject } from './subject.ts';
 
 /*
  * make bench: a macvlan with an address of host-local, made by the containernetworking plugins and by Plexus, in turn, on
- * the same kernel; then whole pods, by Plexus alone. BENCH_JSON=FILE writes the figures; BENCH_ROUNDS, BENCH_SOAK and
- * BENCH_PODS change how much is done.
+ * the same kernel; each other plugin in the same way, in fewer rounds; then whole pods, by Plexus alone. BENCH_JSON=FILE
+ * writes the figures; BENCH_ROUNDS, BENCH_PLUGIN_ROUNDS, BENCH_SOAK and BENCH_PODS change how much is done.
  */
 
 const rounds = Number(process.env['BENCH_ROUNDS'] ?? 200);
@@ -42,13 +43,16 @@ try {
 
 async function measure(): Promise<Report> {
   await addWire('ens6');
-  const plugins = await measurePlugins();
+  const macvlan = await measureMacvlan();
+  say('each plugin');
+  const plugins = await measureEachPlugin(directory, await buildShim(), await goPlugins(goVersion));
   await loopbackUp();
   const pods = await measurePods(directory, await buildShim(), say);
-  return { ...plugins, pods, targets: [...plugins.targets, ...podTargets(pods)] };
+  const targets = [...macvlan.targets, ...pluginTargets(plugins), ...podTargets(pods)];
+  return { ...macvlan, plugins, pods, targets };
 }
 
-async function measurePlugins(): Promise<Omit<Report, 'pods'>> {
+async function measureMacvlan(): Promise<Omit<Report, 'plugins' | 'pods'>> {
   for (let i = 0; i < parallel.sandboxes; i++) {
     const netns = await createNamedNamespace(`plx-bench-${process.pid}-${i}`);
     sandboxes.push({ containerId: `bench-${i}`, netns });

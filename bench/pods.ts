@@ -31,7 +31,7 @@ interface Effort {
 
 const builtinEffort: Effort = { oneAtATime: Number(process.env['BENCH_PODS'] ?? 100), warmUp: 10, storms: 3 };
 /** It starts a Node for each pod. */
-const executedEffort: Effort = { oneAtATime: 20, warmUp: 2, storms: 1 };
+const executedEffort: Effort = { oneAtATime: 10, warmUp: 2, storms: 1 };
 
 /** @param shim The CNI binary. */
 export async function measurePods(directory: string, shim: string, say: (text: string) => void): Promise<PodReport> {

@@ -1,3 +1,4 @@
+import { type PluginReport, renderPlugins } from './plugins.ts';
 import { type PodReport, renderPods } from './pod-report.ts';
 import type { Summary } from './statistics.ts';
 
@@ -47,12 +48,13 @@ export interface Report {
     readonly after: number;
     readonly rounds: number;
   };
+  readonly plugins: PluginReport;
   readonly pods: PodReport;
   readonly targets: readonly Target[];
 }
 
 /** The report as a person reads it. */
-export function render({ machine, oneAtATime, parallel, memory, pods, targets }: Report): string {
+export function render({ machine, oneAtATime, parallel, memory, plugins, pods, targets }: Report): string {
   const { add, delete: del } = oneAtATime;
   const { go, plexus } = parallel;
   const lines = [
@@ -75,6 +77,8 @@ export function render({ machine, oneAtATime, parallel, memory, pods, targets }:
     '',
     `the daemon's memory (RSS): ${memory.idle.toFixed(1)} MB idle; ` +
       `${memory.before.toFixed(1)} MB before and ${memory.after.toFixed(1)} MB after ${memory.rounds} ADD and DEL`,
+    '',
+    ...renderPlugins(plugins),
     '',
     ...renderPods(pods),
     '',

@@ -46,6 +46,12 @@ export class Subject {
     await this.#check(call, launch(call));
   }
 
+  /** The same. @returns What it printed. */
+  async answer(command: string, sandbox: Sandbox): Promise<string> {
+    await this.call(command, sandbox);
+    return readFile(this.#launch(command, sandbox).stdout, 'utf8');
+  }
+
   /** One call among others. */
   async callBeside(command: string, sandbox: Sandbox): Promise<void> {
     const call = this.#launch(command, sandbox);
