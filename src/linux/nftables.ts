@@ -3,6 +3,7 @@ import { CommandError, runCommand } from './command.ts';
 
 /* Packet filter rules by nft(8): read as JSON (libnftables-json(5)), changed by scripts or by JSON. */
 
+/** A chain, or a set. */
 export interface Chain {
   readonly family: 'ip' | 'ip6' | 'inet' | 'bridge';
   readonly table: string;
@@ -29,24 +30,66 @@ const part = z
   .catch({});
 
 const rule = z.object({ handle: z.int(), comment: z.string().optional(), expr: z.array(part).default([]) });
-const ruleset = z.object({ nftables: z.array(z.object({ rule: rule.optional() })) });
+const set = z.object({ elem: z.array(z.string()).catch([]) });
+const ruleset = z.object({ nftables: z.array(z.object({ rule: rule.optional(), set: set.optional() })) });
 
 /**
  * The rules of a chain; none where there is no such chain.
  *
  * @throws {CommandError} see {@link lacksNftables}.
  */
-export async function listChain({ family, table, name }: Chain): Promise<readonly Rule[]> {
+export async function listChain(chain: Chain): Promise<readonly Rule[]> {
+  return (await findChain(chain)) ?? [];
+}
+
+/**
+ * {@link listChain} for a chain that somebody else makes.
+ *
+ * @returns undefined where there is no such chain.
+ * @throws {CommandError}
+ */
+export async function findChain({ family, table, name }: Chain): Promise<readonly Rule[] | undefined> {
+  const listed = await list('chain', family, table, name);
+  return listed?.flatMap(({ rule }): Rule[] => {
+    if (rule === undefined) return [];
+    const { handle, comment, expr } = rule;
+    const input = expr.find(({ match }) => match !== undefined)?.match?.right;
+    return [{ handle, comment, input, target: expr.find(({ jump }) => jump !== undefined)?.jump?.target }];
+  });
+}
+
+/**
+ * The elements of a set whose type is one text, such as an interface's name; none where there is no such set.
+ *
+ * @throws {CommandError}
+ */
+export async function listSet({ family, table, name }: Chain): Promise<readonly string[]> {
+  const listed = await list('set', family, table, name);
+  return listed?.flatMap(({ set }) => set?.elem ?? []) ?? [];
+}
+
+/**
+ * Whether a set has all of these elements.
+ *
+ * @param elements As in nft(8). What is not a constant in them must be checked to be no syntax.
+ * @throws {CommandError}
+ */
+export async function hasElements({ family, table, name }: Chain, elements: readonly string[]): Promise<boolean> {
+  const found = unlessMissing(runCommand('nft', ['get', 'element', family, table, name, `{ ${elements.join(', ')} }`]));
+  return (await found) !== undefined;
+}
+
+async function list(...words: readonly string[]): Promise<z.output<typeof ruleset>['nftables'] | undefined> {
+  const json = await unlessMissing(runCommand('nft', ['--json', '--handle', 'list', ...words]));
+  return json === undefined ? undefined : ruleset.parse(JSON.parse(json)).nftables;
+}
+
+/** @returns undefined where there is not what was asked for. */
+async function unlessMissing(output: Promise<string>): Promise<string | undefined> {
   try {
-    const json = await runCommand('nft', ['--json', '--handle', 'list', 'chain', family, table, name]);
-    return ruleset.parse(JSON.parse(json)).nftables.flatMap(({ rule }): Rule[] => {
-      if (rule === undefined) return [];
-      const { handle, comment, expr } = rule;
-      const input = expr.find(({ match }) => match !== undefined)?.match?.right;
-      return [{ handle, comment, input, target: expr.find(({ jump }) => jump !== undefined)?.jump?.target }];
-    });
+    return await output;
   } catch (error) {
-    if (error instanceof CommandError && error.stderr.includes('No such file or directory')) return [];
+    if (error instanceof CommandError && error.stderr.includes('No such file or directory')) return undefined;
     throw error;
   }
 }

@@ -2,6 +2,7 @@ import type { Plugin } from '../cni/plugin.ts';
 import { bandwidth } from './bandwidth.ts';
 import { bridge } from './bridge.ts';
 import { dummy } from './dummy.ts';
+import { firewall } from './firewall.ts';
 import { hostDevice } from './host-device.ts';
 import { hostLocal } from './host-local.ts';
 import { ipvlan } from './ipvlan.ts';
@@ -31,6 +32,7 @@ export const builtinPlugins: readonly Plugin[] = [
   hostDevice,
   tuning,
   bandwidth,
+  firewall,
   sbr,
   vrf,
   passthru,
