@@ -71,7 +71,8 @@ export async function startDaemon(config: DaemonConfig, options: DaemonOptions):
 
   const { nodeName, eventReporter: component } = config;
   const access = config.cluster ? await clusterAccess(config, log, starting) : undefined;
-  const cluster = access && new Cluster({ access, nodeName, component, log });
+  const queue = new KeyedQueue();
+  const cluster = access && new Cluster({ access, nodeName, component, log, turn: () => queue.idle() });
   if (cluster !== undefined) starting.defer(() => cluster.close(flushMs));
 
   let keeper: ConfigKeeper | undefined;
@@ -87,7 +88,6 @@ export async function startDaemon(config: DaemonConfig, options: DaemonOptions):
 
   const root = await pluginRoot(config.chrootDir);
   const runner = new Runner({ builtin: plugins, execute: config.executedPlugins, root });
-  const queue = new KeyedQueue();
   const stop = new AbortController();
   starting.defer(() => stop.abort());
   const recovery = {
@@ -129,7 +129,8 @@ export async function startDaemon(config: DaemonConfig, options: DaemonOptions):
     ...(options.limits && { limits: options.limits }),
   });
   starting.defer(async () => {
-    const [givenUp] = await Promise.all([server.close(stopMs), replay.close(stopMs)]);
+    const ends = [replay.close(stopMs), live?.follower.close(stopMs)];
+    const [givenUp] = await Promise.all([server.close(stopMs), ...ends]);
     if (givenUp > 0) log.error({ calls: givenUp }, 'calls had not ended when their time was up');
   });
 

@@ -18,6 +18,8 @@ export interface ClusterOptions {
   /** The source that users see with events; `multus` unless told, for what they have learned to look for. */
   readonly component?: string;
   readonly timings?: Partial<WatchTimings>;
+  /** @see EventsOptions.turn */
+  readonly turn?: () => Promise<void>;
 }
 
 /** All that attaching networks needs of Kubernetes. */
@@ -30,11 +32,11 @@ export class Cluster implements AsyncDisposable {
   readonly #events: Events;
   readonly #stop = new AbortController();
 
-  constructor({ access, nodeName, log, component = 'multus', timings = {} }: ClusterOptions) {
+  constructor({ access, nodeName, log, component = 'multus', timings = {}, turn }: ClusterOptions) {
     this.#client = new Client(access);
     this.#pods = new Pods({ client: this.#client, nodeName, log, timings });
     this.#networks = new Networks({ client: this.#client, log, timings });
-    this.#events = new Events({ client: this.#client, log, component, nodeName });
+    this.#events = new Events({ client: this.#client, log, component, nodeName, turn });
     this.ready = Promise.all([this.#pods.watch.synced, this.#networks.watch.synced]).then(() => {});
     this.ready.catch(() => {});
   }

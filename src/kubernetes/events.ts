@@ -21,6 +21,10 @@ export interface EventsOptions {
   /** Whom users see as the source. */
   readonly component: string;
   readonly nodeName: string;
+  /** Fulfilled once nothing is under way that goes before events: no pod is to start later for those of another. */
+  readonly turn?: (() => Promise<void>) | undefined;
+  /** Milliseconds that an event waits for its turn at most; a second unless told. */
+  readonly patience?: number | undefined;
 }
 
 /** Events wait here while the server is away; beyond this many, new ones are dropped. They are hints, not state. */
@@ -44,9 +48,13 @@ const combined = '(combined from similar events): ';
 /** An event, as often as it happened. */
 interface Occurrence {
   event: EventObject;
+  /** What it has in common with events that differ in their message alone. */
+  readonly similar: string;
   /** The server has it, with an older count perhaps. */
   written: boolean;
   queued: boolean;
+  /** When it was queued, in milliseconds of performance.now(). */
+  since: number;
 }
 
 /**
@@ -58,7 +66,10 @@ export class Events {
   readonly #queue: Occurrence[] = [];
   /** By what makes two events the same; the one that happened last is last. */
   readonly #remembered = new Map<string, Occurrence>();
+  /** How many of these differ in their message alone. */
+  readonly #similar = new Map<string, number>();
   readonly #stop = new AbortController();
+  readonly #hurry = Promise.withResolvers<void>();
   #draining: Promise<void> | undefined;
   #closed = false;
   #full = false;
@@ -77,6 +88,7 @@ export class Events {
     this.#full = isFull;
     if (isFull) return;
     occurrence.queued = true;
+    occurrence.since = performance.now();
     this.#queue.push(occurrence);
     this.#draining ??= this.#drain().finally(() => {
       this.#draining = undefined;
@@ -90,6 +102,7 @@ export class Events {
    */
   async close(limit: number): Promise<void> {
     this.#closed = true;
+    this.#hurry.resolve();
     const timer = new AbortController();
     const late = sleep(limit, undefined, { signal: timer.signal }).catch(() => {});
     await Promise.race([this.#draining, late]);
@@ -100,27 +113,36 @@ export class Events {
 
   /** The same event as before with one more to its count, or one that is seen for the first time. */
   #occurrenceOf(pod: Pod, { type, reason, message }: PodEvent): Occurrence {
-    const own = JSON.stringify([pod.metadata.uid, type, reason, message]);
-    const isOneTooMany = !this.#remembered.has(own) && this.#countSimilar(pod, type, reason) >= maxSimilar[type];
-    const key = isOneTooMany ? JSON.stringify([pod.metadata.uid, type, reason]) : own;
+    const similar = JSON.stringify([pod.metadata.uid, type, reason]);
+    const own = similar + message;
+    const isOneTooMany = !this.#remembered.has(own) && (this.#similar.get(similar) ?? 0) >= maxSimilar[type];
+    const key = isOneTooMany ? similar : own;
     const text = cut(isOneTooMany ? `${combined}${message}` : message);
     const before = this.#remembered.get(key);
     const occurrence = before ?? {
       event: eventObject(pod, { type, reason, message: text }, this.#options, this.#nextStamp()),
+      similar,
       written: false,
       queued: false,
+      since: 0,
     };
     if (before !== undefined) before.event = again(before.event, text);
-    this.#remembered.delete(key);
+    this.#forget(key);
     this.#remembered.set(key, occurrence);
+    if (key === own) this.#similar.set(similar, (this.#similar.get(similar) ?? 0) + 1);
     const [oldest] = this.#remembered.keys();
-    if (this.#remembered.size > maxRemembered && oldest !== undefined) this.#remembered.delete(oldest);
+    if (this.#remembered.size > maxRemembered && oldest !== undefined) this.#forget(oldest);
     return occurrence;
   }
 
-  #countSimilar({ metadata }: Pod, type: string, reason: string): number {
-    const beginning = `${JSON.stringify([metadata.uid, type, reason]).slice(0, -1)},`;
-    return this.#remembered.keys().reduce((count, key) => count + (key.startsWith(beginning) ? 1 : 0), 0);
+  #forget(key: string): void {
+    const occurrence = this.#remembered.get(key);
+    if (occurrence === undefined) return;
+    this.#remembered.delete(key);
+    if (key === occurrence.similar) return;
+    const left = (this.#similar.get(occurrence.similar) ?? 0) - 1;
+    if (left > 0) this.#similar.set(occurrence.similar, left);
+    else this.#similar.delete(occurrence.similar);
   }
 
   async #drain(): Promise<void> {
@@ -128,6 +150,7 @@ export class Events {
     // Whoever tells something, such as an ADD that has an answer to give, goes on first.
     await nextTurn();
     for (let next = this.#queue.shift(); next !== undefined; next = this.#queue.shift()) {
+      await this.#untilTurn(next);
       next.queued = false;
       const { event } = next;
       try {
@@ -140,6 +163,16 @@ export class Events {
         log.warn({ events: this.#queue.splice(0).length }, 'events given up');
       }
     }
+  }
+
+  async #untilTurn({ since }: Occurrence): Promise<void> {
+    const { turn, patience = 1_000 } = this.#options;
+    const left = since + patience - performance.now();
+    if (turn === undefined || left <= 0) return;
+    const timer = new AbortController();
+    const late = sleep(left, undefined, { signal: timer.signal }).catch(() => {});
+    await Promise.race([turn(), late, this.#hurry.promise]);
+    timer.abort();
   }
 
   async #write({ event, written }: Occurrence): Promise<void> {

@@ -42,6 +42,33 @@ await onEachServer((server) => {
     };
   }
 
+  test('an event waits for its turn, for so long and no longer', options, async () => {
+    const turn = Promise.withResolvers<void>();
+    let asked = 0;
+    const waits = () => {
+      asked++;
+      return turn.promise;
+    };
+    await using running = await recorder([pod('a')], { turn: waits, patience: 60_000 });
+    const about = await known(running.admin);
+    running.events.record(about, added);
+    await until(() => asked === 1);
+    assert.deepEqual(await running.messages(), []);
+    turn.resolve();
+    await until(async () => (await running.messages()).length === 1);
+
+    await using impatient = await recorder([pod('a')], { turn: () => new Promise(() => {}), patience: 1 });
+    impatient.events.record(await known(impatient.admin), added);
+    await until(async () => (await impatient.messages()).length === 1);
+  });
+
+  test('the end comes before the turn: what waits is written', options, async () => {
+    await using running = await recorder([pod('a')], { turn: () => new Promise(() => {}), patience: 60_000 });
+    running.events.record(await known(running.admin), added);
+    await running.events.close(5_000);
+    assert.deepEqual(await running.messages(), [added.message]);
+  });
+
   test('an event says what, of whom, from whom and when', options, async () => {
     await using running = await recorder([pod('a')]);
     const { admin, events } = running;
