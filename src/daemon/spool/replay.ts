@@ -164,6 +164,7 @@ export class Replay {
     item.carrying = attempt.then((done) => {
       item.carrying = undefined;
       if (done) this.#items.delete(item.waiting.file);
+      else if (command === 'ADD') this.#carrySoon(item);
       else this.#retryLater();
       return done;
     });
@@ -239,6 +240,15 @@ export class Replay {
     return true;
   }
 
+  /** The shim ends when its plugins do, which is not a failure. */
+  #carrySoon(item: Item): void {
+    if (this.#closed) return;
+    const { waits = defaultWaits } = this.#options;
+    setTimeout(() => {
+      if (item.carrying === undefined && this.#items.get(item.waiting.file) === item) void this.#carry(item);
+    }, waits[0] ?? pollMs).unref();
+  }
+
   #retryLater(): void {
     if (this.#closed || this.#retry !== undefined) return;
     const { waits = defaultWaits } = this.#options;
@@ -246,7 +256,9 @@ export class Replay {
     this.#retries++;
     this.#retry = setTimeout(() => {
       this.#retry = undefined;
-      const failed = [...this.#items.values()].filter(({ carrying }) => carrying === undefined);
+      const failed = [...this.#items.values()].filter(
+        ({ carrying, waiting }) => carrying === undefined && waiting.command === 'DEL',
+      );
       if (failed.length === 0) this.#retries = 0;
       for (const item of failed) void this.#carry(item);
     }, wait).unref();
