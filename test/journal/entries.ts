@@ -11,7 +11,7 @@ const attachment: PlannedAttachment = {
   cniArgs: {},
 };
 
-/** The entry of a sandbox with one attachment. */
+/** The entry of a sandbox with one attachment, which has a result once it is complete. */
 export function entryOf(plan: Partial<Plan> = {}, of: Partial<PlannedAttachment> = {}, complete = true): Entry {
   const whole: Plan = {
     version: 1,
@@ -23,5 +23,8 @@ export function entryOf(plan: Partial<Plan> = {}, of: Partial<PlannedAttachment>
     plannedAt: 0,
     ...plan,
   };
-  return decodeEntry(encodeLine(whole) + (complete ? encodeLine({ step: 'complete' }) : ''));
+  const steps = whole.attachments.map(({ ifName }) =>
+    encodeLine({ step: 'added', ifName, result: { cniVersion: '1.0.0' } }),
+  );
+  return decodeEntry([encodeLine(whole), ...(complete ? [...steps, encodeLine({ step: 'complete' })] : [])].join(''));
 }
