@@ -84,8 +84,8 @@ export class Journal {
       throw error;
     }
     try {
-      await unlink(path + unfinished);
-      await syncDirectory(this.#directory);
+      // That the other name is gone need not be on the disk: what has it is removed at the start.
+      await Promise.all([unlink(path + unfinished), syncDirectory(this.#directory)]);
     } catch (error) {
       await file.close();
       await unlink(path).catch(ignoreMissing);
