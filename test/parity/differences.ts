@@ -469,6 +469,57 @@ export const differences = {
     why: 'the message says where the plugin belongs',
     seen: /^\d+ ADD\/error\/code: 2 \| 7$/,
   },
+  'firewall-claims': {
+    plugins: 'firewall',
+    original: 'nothing is noted: rules do not say whose they are',
+    plexus: 'it is noted in /run/cni/firewall (dataDir) who has which address',
+    why: 'DEL finds its rules without the result, and leaves those of a pod that has the address by now; GC can remove any',
+    anywhere: true,
+    seen: /^\d+ \w+\/disk\/claims: nothing \| \{/,
+  },
+  'firewall-backend': {
+    plugins: 'firewall',
+    original: 'a backend that nobody knows counts as none',
+    plexus: 'it is refused',
+    why: 'the pod would be let through by other means than those that were asked for',
+    seen: /^\d+ (ADD|DEL)\/(error: nothing \| \{"code":7|result: .* \| nothing|node\/filter\/)/,
+  },
+  'firewall-nftables': {
+    plugins: 'firewall',
+    original: 'the backend nftables counts as none, which means iptables',
+    plexus: 'it is one, with a table of its own for policies',
+    why: 'a node need not have iptables',
+    seen: /^\d+ (ADD|DEL)\/node\/filter\//,
+  },
+  'firewall-policy': {
+    plugins: 'firewall',
+    original:
+      "an ingressPolicy takes the pod's interface for the bridge, where that is the first of the result, and has no effect",
+    plexus: 'it is refused',
+    why: 'nobody would know that the pod is open',
+    seen: /^\d+ (ADD|DEL)\/(error: nothing \| \{"code":7|result: .* \| nothing|node\/filter\/)/,
+  },
+  'firewall-isolated': {
+    plugins: 'firewall',
+    original: 'on a node without br_netfilter, isolated pods of one bridge reach each other',
+    plexus: "the bridge's ports of isolated pods are isolated, too",
+    why: 'what stays within the bridge does not come by rules there',
+    seen: /\/node\/links\/port1\/linkinfo\/info_slave_data\/isolated: false \| true$/,
+  },
+  'firewall-late': {
+    plugins: 'firewall',
+    original: 'a DEL that comes again takes the rules of the pod that has the address by then',
+    plexus: 'it leaves them',
+    why: 'runtimes may call DEL more than once',
+    seen: /^\d+ DEL\/node\/filter\//,
+  },
+  'firewall-check': {
+    plugins: 'firewall',
+    original: 'CHECK does not look at the policy of a bridge, and makes chains that are missing',
+    plexus: 'it does look, and changes nothing',
+    why: 'the attachment is not as ADD left it',
+    seen: /^\d+ CHECK\/(result: \{\} \| nothing|error: nothing \| \{"code":999|node\/filter\/)/,
+  },
 } as const satisfies Readonly<Record<string, Difference>>;
 
 export type DifferenceId = keyof typeof differences;

@@ -3,6 +3,7 @@ import { bandwidthCases } from './bandwidth.ts';
 import { bridgeCases } from './bridge.ts';
 import { bridgeVlanCases } from './bridge-vlan.ts';
 import { dummyCases } from './dummy.ts';
+import { firewallCases } from './firewall.ts';
 import { hostDeviceCases } from './host-device.ts';
 import { hostLocalCases } from './host-local.ts';
 import { ipvlanCases } from './ipvlan.ts';
@@ -32,6 +33,7 @@ export const allCases: readonly ParityCase[] = [
   ...staticCases,
   ...tuningCases,
   ...bandwidthCases,
+  ...firewallCases,
   ...sbrCases,
   ...vrfCases,
 ];
