@@ -27,8 +27,27 @@ export async function listTable(family: 4 | 6, table: string): Promise<readonly 
  * @throws {CommandError}
  */
 export async function changeTable(family: 4 | 6, table: string, lines: readonly string[]): Promise<void> {
+  await restore(family, table, lines, []);
+}
+
+/**
+ * Has iptables read commands, and changes nothing.
+ *
+ * @param lines As of {@link changeTable}.
+ * @throws {CommandError} where it does not understand them.
+ */
+export async function testTable(family: 4 | 6, table: string, lines: readonly string[]): Promise<void> {
+  await restore(family, table, lines, ['--test']);
+}
+
+async function restore(
+  family: 4 | 6,
+  table: string,
+  lines: readonly string[],
+  options: readonly string[],
+): Promise<void> {
   const script = [`*${table}`, ...lines, 'COMMIT', ''].join('\n');
-  await runCommand(`${programs[family]}-restore`, ['--wait', lockWait, '--noflush'], script);
+  await runCommand(`${programs[family]}-restore`, ['--wait', lockWait, '--noflush', ...options], script);
 }
 
 /** Whether iptables failed because this node has none, or its kernel does not: there are no rules then. */

@@ -1,9 +1,9 @@
-import { formatIP, type IP, type Prefix } from '../net/ip.ts';
+import { formatIP, hostPrefix, type IP, type Prefix } from '../net/ip.ts';
 import { AF_UNSPEC, familyCode, familyOf, formatDestination } from './family.ts';
 import { ipOf } from './link-kind.ts';
 import { type Attribute, Attributes, bytes, nested, u32 } from './netlink/attribute.ts';
 import { NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE } from './netlink/message.ts';
-import { change, dump, type Request } from './netlink/request.ts';
+import { change, dump, get, type Request } from './netlink/request.ts';
 
 /* Routes: struct rtmsg, RTA_* and RTAX_* of linux/rtnetlink.h, rtnetlink(7). */
 
@@ -80,6 +80,17 @@ export const routes = {
           (table === undefined || route.table === table),
       );
     });
+  },
+
+  /** The index of the interface by which the namespace reaches an address; ENETUNREACH when there is no way. */
+  interfaceTowards(destination: IP): Request<number | undefined> {
+    const to = header({ family: familyCode(destination.family), length: hostPrefix(destination).length });
+    return get(
+      `find the way to ${formatIP(destination)}`,
+      RTM_GETROUTE,
+      [to, bytes(RTA_DST, destination.bytes)],
+      (payload) => Attributes.decode(payload.subarray(12)).u32(RTA_OIF),
+    );
   },
 
   /** EEXIST when there is such a route by the same way. */

@@ -9,6 +9,7 @@ import { ipvlan } from './ipvlan.ts';
 import { loopback } from './loopback.ts';
 import { macvlan } from './macvlan.ts';
 import { passthru } from './passthru.ts';
+import { portmap } from './portmap.ts';
 import { ptp } from './ptp.ts';
 import { sbr } from './sbr.ts';
 import { staticIpam } from './static.ts';
@@ -31,6 +32,7 @@ export const builtinPlugins: readonly Plugin[] = [
   tap,
   hostDevice,
   tuning,
+  portmap,
   bandwidth,
   firewall,
   sbr,

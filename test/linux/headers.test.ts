@@ -21,6 +21,7 @@ const headers = [
   'linux/if_link.h',
   'linux/if_tun.h',
   'linux/neighbour.h',
+  'linux/netfilter/nfnetlink_conntrack.h',
   'linux/nsfs.h',
   'linux/pkt_cls.h',
   'linux/pkt_sched.h',
