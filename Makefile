@@ -15,7 +15,7 @@ node_modules: package-lock.json
 
 # Debian packages, of which only what is missing is fetched: those for the machine are installed, the others unpacked in build.
 setup: node_modules ## get all that the other targets need: they do so themselves
-	node tools/get.ts gcc libc6-dev ip nft iptables kubectl modprobe openssl xz qemu-system-x86_64 \
+	node tools/get.ts gcc libc6-dev ip nft iptables dnsmasq kubectl modprobe openssl xz qemu-system-x86_64 \
 		kernel busybox-static go-plugins-1.1 go-plugins-1.9
 
 # In build/plexus.

@@ -22,6 +22,8 @@ interface Provider {
 }
 
 const providers = {
+  dnsmasq: { packages: ['dnsmasq-base'] },
+  'dbus-send': { packages: ['dbus-bin', 'dbus'] },
   gcc: { packages: ['gcc'] },
   ip: { packages: ['iproute2'] },
   iptables: { packages: ['iptables'] },

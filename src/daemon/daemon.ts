@@ -7,6 +7,7 @@ import { Runner } from '../cni/runner.ts';
 import { Journal } from '../journal/journal.ts';
 import { Cluster } from '../kubernetes/cluster.ts';
 import { builtinPlugins } from '../plugins/builtin.ts';
+import { dhcp, dhcpLeases } from '../plugins/dhcp.ts';
 import { callAnswerer } from './calls.ts';
 import { clusterAccess } from './cluster-access.ts';
 import { keepCniConfig } from './cni-config/keep.ts';
@@ -98,6 +99,10 @@ export async function startDaemon(config: DaemonConfig, options: DaemonOptions):
     log,
     report: metrics.attachment.bind(metrics),
   };
+  if (plugins.includes(dhcp)) {
+    starting.defer(() => dhcpLeases.close());
+    await dhcpLeases.resume(log);
+  }
   const spool = await openSpool(config, journal, log);
   const incomplete = await incompleteKeys(journal, log);
   const recovered = releaseIncomplete(incomplete, recovery, stop.signal);

@@ -19,6 +19,7 @@ const IFA_FLAGS = 8;
 const IFA_F_NODAD = 0x02;
 const IFA_F_DADFAILED = 0x08;
 const IFA_F_TENTATIVE = 0x40;
+const IFA_F_PERMANENT = 0x80;
 
 /** An address as the kernel has it. */
 export interface InterfaceAddress {
@@ -31,6 +32,8 @@ export interface InterfaceAddress {
   readonly tentative: boolean;
   /** Somebody else on the link has the address. */
   readonly duplicate: boolean;
+  /** It stays until somebody removes it; one of a router's advertisement does not. */
+  readonly permanent: boolean;
 }
 
 export interface NewAddress {
@@ -114,5 +117,6 @@ function decodeAddress(payload: Buffer): InterfaceAddress | undefined {
     scope: payload.readUInt8(3),
     tentative: (flags & IFA_F_TENTATIVE) !== 0,
     duplicate: (flags & IFA_F_DADFAILED) !== 0,
+    permanent: (flags & IFA_F_PERMANENT) !== 0,
   };
 }

@@ -16,6 +16,13 @@ const nativeSend = libc.func('int64_t send(int fd, const void *data, size_t leng
 const nativeRecvfrom = libc.func(
   'int64_t recvfrom(int fd, void *data, size_t length, int flags, void *address, uint32_t *addressLength)',
 );
+const nativeSendto = libc.func(
+  'int64_t sendto(int fd, const void *data, size_t length, int flags, const void *address, uint32_t addressLength)',
+);
+const nativeBind = libc.func('int bind(int fd, const void *address, uint32_t length)');
+/** struct sock_fprog of linux/filter.h: koffi knows where a pointer stands. */
+const filterProgram = koffi.struct('sock_fprog', { length: 'uint16_t', instructions: 'const void *' });
+const nativeSetFilter = libc.func('setsockopt', 'int', ['int', 'int', 'int', koffi.pointer(filterProgram), 'uint32_t']);
 const nativeClose = libc.func('int close(int fd)');
 const nativeSetns = libc.func('int setns(int fd, int type)');
 const nativeUnshare = libc.func('int unshare(int flags)');
@@ -40,8 +47,11 @@ const MSG_TRUNC = 0x20;
 const MSG_DONTWAIT = 0x40;
 const SOL_SOCKET = 1;
 const SO_PEERCRED = 17;
+const SO_ATTACH_FILTER = 26;
 /** <malloc.h> */
 const M_ARENA_MAX = -8;
+
+const filterInstructionSize = 8;
 
 /** @throws {KernelError} with errno when a call of the library answered less than zero. */
 function checked(operation: string, result: number): number {
@@ -111,6 +121,38 @@ export function setSocketOption(fd: number, level: number, name: number, value: 
 /** send(2) on another thread: for requests that the kernel works on before it returns. @throws {KernelError} */
 export function sendOnThread(fd: number, data: Uint8Array): Promise<number> {
   return onThread('send to the kernel', nativeSend, fd, data, data.length, 0);
+}
+
+/** sendto(2), for what the kernel takes without waiting. @throws {KernelError} */
+export function sendTo(fd: number, data: Uint8Array, address: Uint8Array): void {
+  checked('send a packet', Number(nativeSendto(fd, data, data.length, MSG_DONTWAIT, address, address.length)));
+}
+
+/** bind(2) to a protocol's own struct. @throws {KernelError} */
+export function bindSocket(fd: number, address: Uint8Array): void {
+  checked('bind a socket', nativeBind(fd, address, address.length));
+}
+
+/** struct sock_filter of linux/filter.h: what to do, with what, and how many instructions to pass over then. */
+export interface FilterInstruction {
+  readonly code: number;
+  readonly k: number;
+  readonly ifTrue?: number;
+  readonly ifFalse?: number;
+}
+
+/** Has the kernel drop what a filter says (socket(7), SO_ATTACH_FILTER). @throws {KernelError} */
+export function attachFilter(fd: number, instructions: readonly FilterInstruction[]): void {
+  const program = Buffer.alloc(instructions.length * filterInstructionSize);
+  for (const [index, { code, k, ifTrue = 0, ifFalse = 0 }] of instructions.entries()) {
+    const offset = index * filterInstructionSize;
+    program.writeUInt16LE(code, offset);
+    program.writeUInt8(ifTrue, offset + 2);
+    program.writeUInt8(ifFalse, offset + 3);
+    program.writeUInt32LE(k, offset + 4);
+  }
+  const value = { length: instructions.length, instructions: program };
+  checked('filter a socket', nativeSetFilter(fd, SOL_SOCKET, SO_ATTACH_FILTER, value, koffi.sizeof(filterProgram)));
 }
 
 /** What recvfrom(2) fills. The address is the protocol's own struct; what it does not fill stays zero. */

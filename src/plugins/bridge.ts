@@ -17,7 +17,7 @@ import { addSpoofCheck, gcSpoofChecks, removeSpoofCheck } from './bridge/spoof-c
 import { Container, configureInterface } from './container-interface.ts';
 import { makeWithAddresses } from './create-link.ts';
 import { enableForwarding } from './forwarding.ts';
-import { addIpam, checkIpam, deleteIpam, dnsOf, gcIpam, statusIpam } from './ipam.ts';
+import { addIpam, checkIpam, dnsOf, gcIpam, removeThenDeleteIpam, statusIpam } from './ipam.ts';
 import { addMasquerade, gcMasquerade, removeMasquerade } from './masquerade.ts';
 import { createVeth, removeNodeEnds, type VethPair } from './veth.ts';
 
@@ -83,9 +83,10 @@ export const bridge: Plugin = {
       await removeNodeEnds(node, call.prevResult);
     }
     if (ipMasq) await removeMasquerade(call, container);
-    await container?.removeLink(call.attachment.ifName);
-    if (macspoofchk) await removeSpoofCheck(call);
-    await deleteIpam(call);
+    await removeThenDeleteIpam(call, async () => {
+      await container?.removeLink(call.attachment.ifName);
+      if (macspoofchk) await removeSpoofCheck(call);
+    });
   },
 
   async check(call) {

@@ -1,6 +1,7 @@
 import type { Plugin } from '../cni/plugin.ts';
 import { bandwidth } from './bandwidth.ts';
 import { bridge } from './bridge.ts';
+import { dhcp } from './dhcp.ts';
 import { dummy } from './dummy.ts';
 import { firewall } from './firewall.ts';
 import { hostDevice } from './host-device.ts';
@@ -40,4 +41,5 @@ export const builtinPlugins: readonly Plugin[] = [
   passthru,
   hostLocal,
   staticIpam,
+  dhcp,
 ];

@@ -3,14 +3,14 @@ import { CniError, ErrorCode } from '../cni/error.ts';
 import type { Attachment, PluginCall } from '../cni/plugin.ts';
 import type { Result, ResultIP, ResultRoute } from '../cni/result.ts';
 import { addresses } from '../linux/address.ts';
-import { isKernelError } from '../linux/errors.ts';
+import { isKernelError, type KernelError } from '../linux/errors.ts';
 import { type Link, links } from '../linux/link.ts';
 import { NetworkNamespace } from '../linux/namespace.ts';
 import { mainTable, type Route, routes, Scope } from '../linux/route.ts';
 import { type Request, Rtnetlink } from '../linux/rtnetlink.ts';
 import { storeSysctl, writeSysctl, writeSysctlIfAny } from '../linux/sysctl.ts';
-import { equalIP, formatPrefix, type IP, parseIP, parsePrefix } from '../net/ip.ts';
-import { deleteIpam } from './ipam.ts';
+import { equalIP, formatPrefix, type IP, type Prefix, parseIP, parsePrefix } from '../net/ip.ts';
+import { removeThenDeleteIpam } from './ipam.ts';
 
 /* What all interface plugins do to the interface of a container once it exists. */
 
@@ -78,14 +78,12 @@ export class Container implements Disposable {
 }
 
 /**
- * Removes the container's interface and lets its addresses go: in this order, so that nobody is given an address that an
- * interface still has.
+ * Removes the container's interface and lets its addresses go, in the order of {@link removeThenDeleteIpam}.
  *
  * @param container undefined when its namespace is gone, and the interface with it.
  */
 export async function release(container: Container | undefined, call: PluginCall): Promise<void> {
-  await container?.removeLink(call.attachment.ifName);
-  await deleteIpam(call);
+  await removeThenDeleteIpam(call, async () => container?.removeLink(call.attachment.ifName));
 }
 
 /** @throws {CniError} 8 */
@@ -144,9 +142,9 @@ export async function configureInterface(
   const requests = [...prefixes.map((address) => addresses.add({ index, address })), links.change(index, { up: true })];
   const ways = routeRequests(index, result);
   if (gatewaysOf(result.ips)[6] === undefined) {
-    await configure(container, name, [...requests, ...ways]);
+    await configureAll(container, { name, index }, prefixes, [...requests, ...ways]);
   } else {
-    await configure(container, name, requests);
+    await configureAll(container, { name, index }, prefixes, requests);
     await settle(container, name, index);
     await configure(container, name, ways);
   }
@@ -164,10 +162,36 @@ export async function configure(
 ): Promise<void> {
   const outcomes = await netlink.settle(...requests);
   const failed = outcomes.find((outcome) => !outcome.ok);
-  if (failed?.ok === false) {
-    const { message } = failed.error;
-    throw new CniError(ErrorCode.Internal, `interface "${name}": ${message}`, '', { cause: failed.error });
+  if (failed?.ok === false) throw notTaken(name, failed.error);
+}
+
+const notTaken = (name: string, cause: KernelError): CniError =>
+  new CniError(ErrorCode.Internal, `interface "${name}": ${cause.message}`, '', { cause });
+
+/**
+ * {@link configure}, where the kernel may have made an address by itself, of a router's advertisement: it is not to be made
+ * again, nor for good.
+ *
+ * @param prefixes What the first of the requests add.
+ */
+async function configureAll(
+  container: Container,
+  { name, index }: Pick<Link, 'name' | 'index'>,
+  prefixes: readonly Prefix[],
+  requests: readonly Request<void>[],
+): Promise<void> {
+  const outcomes = await container.netlink.settle(...requests);
+  for (const [place, outcome] of outcomes.entries()) {
+    if (outcome.ok) continue;
+    const prefix = prefixes[place];
+    const isTwice = outcome.error.code === 'EEXIST' && prefix?.ip.family === 6;
+    if (!isTwice || !(await isAutoconfigured(container, index, prefix))) throw notTaken(name, outcome.error);
   }
+}
+
+async function isAutoconfigured({ netlink }: Container, index: number, { ip }: Prefix): Promise<boolean> {
+  const [present] = await netlink.run(addresses.list({ index, family: 6 }));
+  return present.some(({ address, permanent }) => !permanent && equalIP(address.ip, ip));
 }
 
 /** Container runtimes turn IPv6 off where the cluster has none; a network that has it needs it. */

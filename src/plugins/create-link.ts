@@ -5,7 +5,7 @@ import { isKernelError } from '../linux/errors.ts';
 import { type Link, links, type NewLink } from '../linux/link.ts';
 import { Rtnetlink } from '../linux/rtnetlink.ts';
 import type { Container } from './container-interface.ts';
-import { deleteIpam, isIndependentIpam } from './ipam.ts';
+import { isIndependentIpam, removeThenDeleteIpam } from './ipam.ts';
 
 /** Where the interface is that a container's own stands on. */
 export interface Home extends Disposable {
@@ -74,11 +74,10 @@ export async function makeWithAddresses<L, A>(
 ): Promise<readonly [L, A]> {
   const reserving = isIndependentIpam(call.config) ? reserve() : making.then(reserve);
   const [made, reserved] = await Promise.allSettled([making, reserving]);
-  undo.defer(async () => {
-    // An address that an interface may still have is not given back.
+  const remove = async (): Promise<void> => {
     if (made.status === 'fulfilled') await container.removeLink(call.attachment.ifName);
-    if (reserved.status === 'fulfilled') await deleteIpam(call);
-  });
+  };
+  undo.defer(() => (reserved.status === 'fulfilled' ? removeThenDeleteIpam(call, remove) : remove()));
   if (made.status === 'rejected') throw made.reason;
   if (reserved.status === 'rejected') throw reserved.reason;
   return [made.value, reserved.value];

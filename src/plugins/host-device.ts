@@ -18,7 +18,16 @@ import {
   parseWanted,
   type Wanted,
 } from './host-device/selection.ts';
-import { addIpam, checkIpam, deleteIpam, gcIpam, interfacePluginKeys, statusIpam } from './ipam.ts';
+import {
+  addIpam,
+  checkIpam,
+  deleteIpam,
+  gcIpam,
+  interfacePluginKeys,
+  isIndependentIpam,
+  removeThenDeleteIpam,
+  statusIpam,
+} from './ipam.ts';
 
 const schema = z.object({ dns: interfacePluginKeys.dns });
 
@@ -43,10 +52,16 @@ export const createHostDevice = (sysfs: string = sysfsRoot): Plugin => ({
     await refuseTakenName(container, ifName);
 
     await using undo = new AsyncDisposableStack();
-    const ipam = await addIpam(call);
-    undo.defer(() => deleteIpam(call));
+    const reserve = async (): Promise<Result | undefined> => {
+      const reserved = await addIpam(call);
+      undo.defer(() => deleteIpam(call));
+      return reserved;
+    };
+    const isFirst = isIndependentIpam(call.config);
+    const early = isFirst ? await reserve() : undefined;
     const link = await moveIn(node, container, device, ifName);
     undo.defer(() => moveOut(node, container, link, device));
+    const ipam = isFirst ? early : await reserve();
     const result = resultOf(ifName, link, call.attachment.netns, ipam, dnsOf(call, ipam));
     await configureInterface(container, link, result);
     undo.move();
@@ -58,12 +73,10 @@ export const createHostDevice = (sysfs: string = sysfsRoot): Plugin => ({
     const wanted = parseWantedIfAny(call);
     using node = openNode();
     using container = Container.openIfAny(call.attachment);
-    if (container === undefined) {
-      if (wanted !== undefined) await takeReturned(node, wanted, call.attachment, sysfs);
-    } else {
-      await takeOut(node, container, ifName, wanted);
-    }
-    await deleteIpam(call);
+    await removeThenDeleteIpam(call, async () => {
+      if (container !== undefined) await takeOut(node, container, ifName, wanted);
+      else if (wanted !== undefined) await takeReturned(node, wanted, call.attachment, sysfs);
+    });
   },
 
   async check(call) {

@@ -94,6 +94,29 @@ export function isIndependentIpam(config: PluginConfig): boolean {
   return ['host-local', 'static'].includes(parsePluginConfig(ipamSchema, config).ipam.type);
 }
 
+/**
+ * Removes an interface and lets its addresses go: in this order, so that nobody is given an address that an interface still
+ * has. A plugin that needs the interface takes the address from it itself.
+ *
+ * @throws {CniError} when addresses may still be reserved; and whatever `remove` throws.
+ */
+export async function removeThenDeleteIpam(call: PluginCall, remove: () => Promise<void>): Promise<void> {
+  const isFirst = isReleasedThroughInterface(call.config);
+  if (isFirst) await deleteIpam(call);
+  await remove();
+  if (!isFirst) await deleteIpam(call);
+}
+
+/** What cannot be read is told where the IPAM plugin is called. */
+function isReleasedThroughInterface(config: PluginConfig): boolean {
+  try {
+    return parsePluginConfig(ipamSchema, config).ipam.type === 'dhcp';
+  } catch (error) {
+    if (error instanceof CniError) return false;
+    throw error;
+  }
+}
+
 /** The same configuration, addressed to the IPAM plugin. */
 function delegateConfig(config: PluginConfig): PluginConfig | undefined {
   const { type } = parsePluginConfig(ipamSchema, config).ipam;

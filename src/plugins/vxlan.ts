@@ -10,7 +10,7 @@ import { joinBridge, waitForPort } from './bridge/port.ts';
 import { type Share, Shares } from './bridge/share.ts';
 import { announceAddresses, Container, checkInterface, configureInterface } from './container-interface.ts';
 import { makeWithAddresses } from './create-link.ts';
-import { addIpam, checkIpam, deleteIpam, gcIpam, statusIpam } from './ipam.ts';
+import { addIpam, checkIpam, gcIpam, removeThenDeleteIpam, statusIpam } from './ipam.ts';
 import { createVeth, type VethPair } from './veth.ts';
 import { deleteSchema, parseVxlan, type VxlanConfig } from './vxlan/config.ts';
 import {
@@ -77,9 +77,10 @@ export const vxlan: Plugin = {
     using node = Rtnetlink.open();
     await using shares = new Shares();
     if (vni !== undefined) hold(shares, vni);
-    await container?.removeLink(call.attachment.ifName);
-    await removePort(node, call.attachment);
-    await deleteIpam(call);
+    await removeThenDeleteIpam(call, async () => {
+      await container?.removeLink(call.attachment.ifName);
+      await removePort(node, call.attachment);
+    });
   },
 
   async check(call) {
