@@ -32,12 +32,12 @@ export async function isFirewalldRunning(): Promise<boolean> {
  * @throws {CommandError} such as that there is no such zone, or that the source is in another.
  */
 export async function addSource(zone: string, source: string): Promise<void> {
-  await unless('ZONE_ALREADY_SET', callZone('addSource', zone, source));
+  await unless(/ZONE_ALREADY_SET/, callZone('addSource', zone, source));
 }
 
-/** The opposite of {@link addSource}; no error where it is not there. */
+/** The opposite of {@link addSource}; no error where it is not there, be it that there is no such zone. */
 export async function removeSource(zone: string, source: string): Promise<void> {
-  await unless('NOT_ENABLED', unless('UNKNOWN_SOURCE', callZone('removeSource', zone, source)));
+  await unless(/UNKNOWN_SOURCE|ZONE_CONFLICT|INVALID_ZONE/, callZone('removeSource', zone, source));
 }
 
 export async function hasSource(zone: string, source: string): Promise<boolean> {
@@ -60,12 +60,12 @@ function send(name: string, path: string, method: string, args: readonly string[
 
 const bus = (): string => process.env['DBUS_SYSTEM_BUS_ADDRESS'] || standardBus;
 
-/** firewalld's errors begin with a word of its own. */
-async function unless(word: string, reply: Promise<string>): Promise<string> {
+/** firewalld's errors begin with a word of its own (firewall/errors.py). */
+async function unless(words: RegExp, reply: Promise<string>): Promise<string> {
   try {
     return await reply;
   } catch (error) {
-    if (error instanceof CommandError && error.stderr.includes(word)) return '';
+    if (error instanceof CommandError && words.test(error.stderr)) return '';
     throw error;
   }
 }
