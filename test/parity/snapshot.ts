@@ -146,7 +146,8 @@ function describeFilter(lines: readonly string[]): JsonObject {
       [...blocks.values()].at(-1)?.push(line);
     }
   }
-  const own = [...blocks].filter(([name]) => !/^table ip6? /.test(name));
+  // Those of iptables, which it has told itself.
+  const own = [...blocks].filter(([name]) => !/^table ip6? (filter|nat|mangle|raw|security)\b/.test(name));
   return Object.fromEntries(own);
 }
 

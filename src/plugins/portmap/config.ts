@@ -44,8 +44,8 @@ const schema = z.object({
   snat: z.boolean().default(true),
   /** The same for all others. */
   masqAll: z.boolean().default(false),
-  conditionsV4: z.array(z.string()).default([]),
-  conditionsV6: z.array(z.string()).default([]),
+  conditionsV4: z.array(z.string().min(1)).default([]),
+  conditionsV6: z.array(z.string().min(1)).default([]),
   markMasqBit: z.int('expected a bit from 0 to 31').min(0).max(31).optional(),
   externalSetMarkChain: z
     .string('expected the name of a chain')
@@ -78,7 +78,7 @@ export function parsePortmap(config: PluginConfig): PortmapConfig {
   if (markMasqBit !== undefined && externalSetMarkChain !== undefined) {
     fail('Cannot specify externalSetMarkChain and markMasqBit: the chain sets a mark of its own');
   }
-  const conditions = { 4: withoutNone(conditionsV4), 6: withoutNone(conditionsV6) };
+  const conditions = { 4: conditionsV4, 6: conditionsV6 };
   const meant = backendsMeant(conditions, externalSetMarkChain);
   const taken = backend ?? backendNames.find((name) => meant[name].length > 0);
   if (taken !== undefined) {
@@ -103,9 +103,6 @@ export function parsePortmap(config: PluginConfig): PortmapConfig {
     mappings: parsed.runtimeConfig.portMappings,
   };
 }
-
-/** A list that begins with an empty text says nothing, as the containernetworking plugin has it. */
-const withoutNone = (conditions: readonly string[]): readonly string[] => (conditions[0] === '' ? [] : conditions);
 
 /** The options of a configuration that only one of the backends understands. */
 function backendsMeant(

@@ -9,6 +9,7 @@ import { hostLocalCases } from './host-local.ts';
 import { ipvlanCases } from './ipvlan.ts';
 import { loopbackCases } from './loopback.ts';
 import { macvlanCases } from './macvlan.ts';
+import { portmapCases } from './portmap.ts';
 import { ptpCases } from './ptp.ts';
 import { sbrCases } from './sbr.ts';
 import { staticCases } from './static.ts';
@@ -32,6 +33,7 @@ export const allCases: readonly ParityCase[] = [
   ...hostLocalCases,
   ...staticCases,
   ...tuningCases,
+  ...portmapCases,
   ...bandwidthCases,
   ...firewallCases,
   ...sbrCases,

@@ -1,0 +1,4 @@
+import { portmapCases } from './cases/portmap.ts';
+import { testParity } from './harness.ts';
+
+testParity(portmapCases);
