@@ -15,6 +15,8 @@ export interface ParityCase {
   readonly node?: readonly string[];
   /** The same for the pod. Default: nothing but lo. */
   readonly pod?: readonly string[];
+  /** What is below /sys: a path, and what it leads to where it is a symbolic link; '' makes a directory. Default: what is there. */
+  readonly sys?: Readonly<Record<string, string>>;
   /** Default: {@link lifecycle}. */
   readonly steps?: readonly Step[];
   /** Those that are to be seen. */

@@ -17,16 +17,22 @@ export type Environment = Readonly<Record<string, string>>;
 /** A network namespace with plugins. */
 export interface ParityNode extends AsyncDisposable {
   readonly path: string;
-  call(plugin: string, env: Environment, stdin: string): Promise<Answer>;
+  /** @param sys A directory that the plugin finds in the place of /sys; '' for none. */
+  call(plugin: string, env: Environment, stdin: string, sys?: string): Promise<Answer>;
 }
 
 type Call = ParityNode['call'];
 
+/** Executes its second argument with its first as /sys. */
+const withSys = 'mount --bind "$0" /sys && exec "$1"';
+
 /** Calls the executables of the containernetworking project in a namespace. */
 export async function goPluginsIn(path: string): Promise<Call> {
   const bin = await goPlugins('1.9');
-  return async (plugin, env, stdin) => {
-    const { status, stdout, stderr } = await runIn(path, [join(bin, plugin)], stdin, { ...env, CNI_PATH: bin });
+  return async (plugin, env, stdin, sys = '') => {
+    const enter = sys === '' ? [] : ['unshare', '--mount', 'sh', '-c', withSys, sys];
+    const command = [...enter, join(bin, plugin)];
+    const { status, stdout, stderr } = await runIn(path, command, stdin, { ...env, CNI_PATH: bin });
     // A Go program that panics says so on standard error, and nothing on standard output.
     const failed = status !== 0;
     return { failed, stdout: failed && stdout === '' ? JSON.stringify({ code: status, msg: stderr }) : stdout };
@@ -53,8 +59,8 @@ export async function startPlexusNode(): Promise<ParityNode> {
   const lines = createInterface(child.stdout)[Symbol.asyncIterator]();
   return {
     path,
-    async call(plugin, env, stdin) {
-      child.stdin.write(`${JSON.stringify({ plugin, env: { ...env, CNI_PATH: '/nowhere' }, stdin })}\n`);
+    async call(plugin, env, stdin, sys = '') {
+      child.stdin.write(`${JSON.stringify({ plugin, env: { ...env, CNI_PATH: '/nowhere' }, stdin, sys })}\n`);
       const { value, done } = await lines.next();
       if (done === true) throw new Error(`${program.join(' ')} ended: ${(await ended).join(' ')}`);
       return answer.parse(JSON.parse(value));

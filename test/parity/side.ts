@@ -1,4 +1,4 @@
-import { mkdir, writeFile } from 'node:fs/promises';
+import { mkdir, symlink, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { isJsonObject, type JsonObject, type JsonValue } from '../../src/cni/json.ts';
 import { compareVersions } from '../../src/cni/version.ts';
@@ -24,14 +24,23 @@ export class Side implements AsyncDisposable {
   readonly #scene: Scene;
   readonly #case: ParityCase;
   readonly #names: Names;
+  /** In the place of /sys; '' for none. */
+  readonly #sys: string;
   readonly #stack: AsyncDisposableStack;
   /** The results of ADD, by container and interface. */
   readonly #results = new Map<string, JsonValue>();
 
-  private constructor(node: ParityNode, scene: Scene, parityCase: ParityCase, stack: AsyncDisposableStack) {
+  private constructor(
+    node: ParityNode,
+    scene: Scene,
+    parityCase: ParityCase,
+    sys: string,
+    stack: AsyncDisposableStack,
+  ) {
     this.#node = node;
     this.#scene = scene;
     this.#case = parityCase;
+    this.#sys = sys;
     this.#stack = stack;
     const given = JSON.stringify([parityCase, nodeOf(parityCase)]);
     this.#names = new Names({ '<node>': scene.node, '<pod>': scene.pod, '<data>': scene.data }, given);
@@ -41,9 +50,11 @@ export class Side implements AsyncDisposable {
     await using stack = new AsyncDisposableStack();
     const pod = stack.use(await networkNamespace());
     const data = stack.use(await testDirectory());
+    const sys = parityCase.sys === undefined ? '' : stack.use(await testDirectory()).path;
+    await makeTree(sys, parityCase.sys ?? {});
     const scene = { node: node.path, pod: pod.path, data: data.path };
     await ip(pod.path, ownWords(scene, parityCase.pod ?? []));
-    return new Side(node, scene, parityCase, stack.move());
+    return new Side(node, scene, parityCase, sys, stack.move());
   }
 
   /** @returns undefined for a step that is no call. */
@@ -77,6 +88,7 @@ export class Side implements AsyncDisposable {
       this.#case.plugin,
       env,
       this.#own(this.#configOf(step, attachment)),
+      this.#sys,
     );
     const printed: unknown = stdout === '' ? {} : JSON.parse(stdout);
     if (!isJsonObject(printed)) throw new Error(`${call} printed no JSON object: ${stdout}`);
@@ -130,3 +142,11 @@ const own = ({ node, pod, data }: Scene, text: string): string =>
 
 const ownWords = (scene: Scene, commands: readonly string[]): readonly string[] =>
   commands.map((command) => own(scene, command));
+
+async function makeTree(root: string, tree: Readonly<Record<string, string>>): Promise<void> {
+  for (const [path, target] of Object.entries(tree)) {
+    const at = join(root, path);
+    await mkdir(target === '' ? at : dirname(at), { recursive: true });
+    if (target !== '') await symlink(target, at);
+  }
+}

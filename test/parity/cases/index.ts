@@ -5,6 +5,7 @@ import { bridgeVlanCases } from './bridge-vlan.ts';
 import { dummyCases } from './dummy.ts';
 import { firewallCases } from './firewall.ts';
 import { hostDeviceCases } from './host-device.ts';
+import { hostDeviceSysfsCases } from './host-device-sysfs.ts';
 import { hostLocalCases } from './host-local.ts';
 import { ipvlanCases } from './ipvlan.ts';
 import { loopbackCases } from './loopback.ts';
@@ -30,6 +31,7 @@ export const allCases: readonly ParityCase[] = [
   ...dummyCases,
   ...tapCases,
   ...hostDeviceCases,
+  ...hostDeviceSysfsCases,
   ...hostLocalCases,
   ...staticCases,
   ...tuningCases,
