@@ -71,6 +71,43 @@ describe('a node is switched over', { concurrency: 2 }, () => {
   }
 });
 
+test('a node is switched over, there and back, with a firewall between', { concurrency: 2 }, async (t) => {
+  for (const { first, second } of orders) {
+    await t.test(`from ${first} to ${second}`, async () => {
+      await using node = await startPlexusNode();
+      await using data = await testDirectory();
+      const calls = { plexus: node.call, go: await goPluginsIn(node.path) };
+      const firewall = {
+        cniVersion: '1.1.0',
+        name: 'test-net',
+        type: 'firewall',
+        backend: 'iptables',
+        ingressPolicy: 'isolated',
+        dataDir: data.path,
+      };
+      const withPod = (host: number): JsonObject & { readonly type: string } => ({
+        ...firewall,
+        prevResult: {
+          cniVersion: '1.1.0',
+          interfaces: [{ name: 'br0' }, { name: 'net1', sandbox: '/run/netns/none' }],
+          ips: [`10.1.2.${host}/24`, `fd00:1::${host}/64`].map((address) => ({ address, interface: 1 })),
+        },
+      });
+      await run(calls[first], 'ADD', '/run/netns/none', withPod(2));
+      await run(calls[second], 'ADD', '/run/netns/none', withPod(3), 'c2');
+      await run(calls[second], 'CHECK', '/run/netns/none', withPod(2));
+      const { filter: twoPods } = await describeNode(node.path);
+      await run(calls[first], 'ADD', '/run/netns/none', withPod(3), 'c2');
+      assert.deepEqual((await describeNode(node.path))['filter'], twoPods);
+      await run(calls[second], 'DEL', '', withPod(2));
+      await run(calls[first], 'DEL', '', withPod(3), 'c2');
+      const { filter = {} } = await describeNode(node.path);
+      assert.match(JSON.stringify(filter), /CNI-ISOLATION-STAGE-1 -i br0 -o br0/);
+      assert.doesNotMatch(JSON.stringify(filter), /10\.1\.2\.|fd00:1::/);
+    });
+  }
+});
+
 /** Only the address that the first container had. */
 const lastOnly = { ranges: [[{ subnet, rangeStart: '10.1.2.2', rangeEnd: '10.1.2.2' }]] };
 
