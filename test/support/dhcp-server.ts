@@ -68,7 +68,7 @@ export class DhcpServer implements AsyncDisposable {
   /** Waits for a line in what it wrote, of which it may have some already. */
   async logged(line: RegExp, from = 0): Promise<void> {
     for (let waited = 0; !line.test(this.log.slice(from)); waited += 10) {
-      if (waited > 20_000) throw new Error(`dnsmasq did not write ${line}: ${this.log}`);
+      if (waited > 15_000) throw new Error(`dnsmasq did not write ${line}: ${this.log}`);
       await sleep(10);
     }
   }
