@@ -13,6 +13,7 @@ const floors = [
   ['cli'],
   ['playground'],
   ['daemon'],
+  ['devices'],
   ['attach'],
   ['kubernetes', 'kubelet', 'journal'],
   ['plugins'],

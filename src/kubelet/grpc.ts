@@ -7,11 +7,11 @@ import {
   type MessageShape,
   toBinary,
 } from '@bufbuild/protobuf';
-import { Client, credentials, type ServiceError } from '@grpc/grpc-js';
+import { Client, credentials, type Server, ServerCredentials, type ServiceError } from '@grpc/grpc-js';
 
 /*
- * Calls of one message each way, over unix sockets. Whoever imports this loads gRPC and HTTP/2, which are 15 MB: it is to
- * be imported where the first call is made.
+ * Calls of one message, answered by one or by a stream of them, over unix sockets. Whoever imports this loads gRPC and
+ * HTTP/2, which are 15 MB: it is to be imported where the first call is made.
  */
 
 /** A method as generated descriptions have it, with the types of its messages. */
@@ -26,6 +26,15 @@ export interface Channel extends Disposable {
     method: Method<I, O>,
     request: MessageInitShape<I>,
   ): Promise<MessageShape<O>>;
+  /**
+   * Calls a method that answers with a stream. Whoever leaves the loop over it ends the call.
+   *
+   * @throws {Error} of gRPC, in the loop.
+   */
+  stream<I extends DescMessage, O extends DescMessage>(
+    method: Method<I, O>,
+    request: MessageInitShape<I>,
+  ): AsyncIterable<MessageShape<O>>;
 }
 
 export interface ChannelOptions {
@@ -59,6 +68,11 @@ export function openChannel(path: string, { maxMessage, limit }: ChannelOptions)
       client.makeUnaryRequest(path, requestSerialize, responseDeserialize, message, { deadline }, done);
       return promise;
     },
+    stream(method, request) {
+      const { path, requestSerialize, responseDeserialize } = definitionOf(method);
+      const message = create(method.input, request);
+      return client.makeServerStreamRequest(path, requestSerialize, responseDeserialize, message, { deadline });
+    },
     [Symbol.dispose]: () => client.close(),
   };
 }
@@ -69,15 +83,31 @@ export function definitionOf<I extends DescMessage, O extends DescMessage>({
   name,
   input,
   output,
+  methodKind,
 }: Method<I, O>) {
   const options = { readUnknownFields: false };
   return {
     path: `/${parent.typeName}/${name}`,
     requestStream: false,
-    responseStream: false,
+    responseStream: methodKind === 'server_streaming',
     requestSerialize: (message: MessageShape<I>) => Buffer.from(toBinary(input, message)),
     requestDeserialize: (bytes: Buffer): MessageShape<I> => fromBinary(input, bytes, options),
     responseSerialize: (message: MessageShape<O>) => Buffer.from(toBinary(output, message)),
     responseDeserialize: (bytes: Buffer): MessageShape<O> => fromBinary(output, bytes, options),
   } as const;
+}
+
+/**
+ * Lets a server listen on a unix socket.
+ *
+ * @param path Of a socket that is not there yet.
+ * @throws {Error} of the kernel.
+ */
+export async function listen(server: Server, path: string): Promise<void> {
+  const { promise, resolve, reject } = Promise.withResolvers<void>();
+  server.bindAsync(`unix:${path}`, ServerCredentials.createInsecure(), (error) => {
+    if (error === null) resolve();
+    else reject(error);
+  });
+  await promise;
 }

@@ -9,16 +9,16 @@ const unfinished = '.plexus-unfinished';
 export const isUnfinished = (name: string): boolean => name.endsWith(unfinished);
 
 /**
- * Writes a file so that whoever reads it, even after a power cut, finds all of the old content or all of the new. It is for its
- * owner alone.
+ * Writes a file so that whoever reads it, even after a power cut, finds all of the old content or all of the new.
  *
+ * @param mode Unless told, it is for its owner alone.
  * @throws {Error} of the disk. The old content is still there then.
  */
-export async function writeAtomically(path: string, content: string | Uint8Array): Promise<void> {
+export async function writeAtomically(path: string, content: string | Uint8Array, mode = 0o600): Promise<void> {
   const temporary = path + unfinished;
   await removeFile(temporary);
   try {
-    await using file = await open(temporary, 'wx', 0o600);
+    await using file = await open(temporary, 'wx', mode);
     await file.writeFile(content);
     await file.sync();
     await rename(temporary, path);

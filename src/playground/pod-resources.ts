@@ -1,8 +1,8 @@
 import { mkdir } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { create, type MessageInitShape } from '@bufbuild/protobuf';
-import { Server, ServerCredentials, type sendUnaryData } from '@grpc/grpc-js';
-import { definitionOf } from '../kubelet/grpc.ts';
+import { Server, type sendUnaryData } from '@grpc/grpc-js';
+import { definitionOf, listen } from '../kubelet/grpc.ts';
 import {
   GetPodResourcesResponseSchema,
   ListPodResourcesResponseSchema,
@@ -51,12 +51,7 @@ export async function servePodResources(
     },
   );
   await mkdir(dirname(socket), { recursive: true });
-  const { promise, resolve, reject } = Promise.withResolvers<void>();
-  server.bindAsync(`unix:${socket}`, ServerCredentials.createInsecure(), (error) => {
-    if (error === null) resolve();
-    else reject(error);
-  });
-  await promise;
+  await listen(server, socket);
   return {
     async [Symbol.asyncDispose]() {
       server.forceShutdown();

@@ -1,0 +1,70 @@
+import { readFile } from 'node:fs/promises';
+import { z } from 'zod';
+import { writeAtomically } from '../linux/atomic-file.ts';
+import type { Device, Hardware } from './discover.ts';
+
+/*
+ * What a pod takes with it: the interface of a device, and with it its name and type, and its RDMA devices, are no longer
+ * seen on the node while a pod has them. A resource that selects by them would lose a device for being used, and a
+ * daemon that starts meanwhile would never offer it. So what was seen last counts.
+ */
+
+const fact = z.object({
+  vendor: z.string(),
+  device: z.string(),
+  interface: z.string().optional(),
+  linkType: z.string().optional(),
+  pKey: z.string().optional(),
+  rdma: z.object({ names: z.array(z.string()), files: z.array(z.string()) }).optional(),
+});
+
+const schema = z.record(z.string(), fact);
+
+/** By the ids of devices. */
+export type Memory = Readonly<z.infer<typeof schema>>;
+
+/** Of a file that is not there, or that cannot be read, nothing is remembered. */
+export async function readMemory(file: string): Promise<Memory> {
+  try {
+    return schema.parse(JSON.parse(await readFile(file, 'utf8')));
+  } catch {
+    return {};
+  }
+}
+
+/** @throws {Error} of the disk. */
+export async function writeMemory(file: string, memory: Memory): Promise<void> {
+  await writeAtomically(file, JSON.stringify(memory));
+}
+
+/** The devices with what was seen of them last. One whose place another has taken is forgotten. */
+export function recall(hardware: Hardware, memory: Memory): Hardware {
+  const pfInterfaces = new Map<string, string>();
+  const devices = hardware.devices.map((device) => {
+    const known = memory[device.id];
+    if (known?.vendor !== device.vendor || known.device !== device.device) return device;
+    if (known.interface !== undefined) pfInterfaces.set(device.id, known.interface);
+    return {
+      ...device,
+      ...(device.interfaces.length === 0 && { linkType: known.linkType, pKey: known.pKey }),
+      rdma: device.rdma ?? known.rdma,
+    };
+  });
+  const named = devices.map((device): Device => {
+    const { address, interface: name } = device.pf;
+    return { ...device, pf: { address, interface: name ?? pfInterfaces.get(address) } };
+  });
+  return { ...hardware, devices: named };
+}
+
+/** What is to be remembered of devices as they were recalled. */
+export function remember({ devices }: Hardware, memory: Memory): Memory {
+  const facts = devices.flatMap(({ id, vendor, device, interfaces, linkType, pKey, rdma, pf }) => {
+    const name = id === pf.address ? pf.interface : (interfaces[0] ?? memory[id]?.interface);
+    if (name === undefined && rdma === undefined) return [];
+    return [[id, { vendor, device, interface: name, linkType, pKey, rdma: rdma && copy(rdma) }]] as const;
+  });
+  return schema.parse(JSON.parse(JSON.stringify(Object.fromEntries(facts))));
+}
+
+const copy = ({ names, files }: NonNullable<Device['rdma']>) => ({ names: [...names], files: [...files] });
