@@ -280,6 +280,35 @@ describe('plexus doctor', { timeout }, () => {
     assert.equal(lines.length, 3);
   });
 
+  test('asks for what firewalls are made with', async () => {
+    await using node = await soundNode();
+    const config = (backend: string): string =>
+      JSON.stringify({ cniVersion: '1.0.0', plugins: [{ type: 'ptp' }, { type: 'firewall', backend }] });
+    const objects = ['', 'nftables', 'iptables', 'firewalld', 'ipfw'].map((backend) =>
+      network(`by-${backend || 'any'}`, config(backend)),
+    );
+    await node.write('manifests.yaml', objects.map((object) => JSON.stringify(object)).join('\n---\n'));
+    const programs = { nft: 'echo \'{"nftables":[]}\'', iptables: 'echo no such table >&2; exit 3' };
+    for (const [name, script] of Object.entries(programs)) {
+      await node.write(`bin/${name}`, `#!/bin/sh\n${script}\n`);
+      await chmod(`${node.directory}/bin/${name}`, 0o755);
+    }
+    const args = ['doctor', '--config', `${node.directory}/daemon.json`, '-f', `${node.directory}/manifests.yaml`];
+    const env = { PATH: `${node.directory}/bin:${process.env['PATH']}`, DBUS_SYSTEM_BUS_ADDRESS: 'unix:path=/nowhere' };
+    const { stdout } = await ended(start(args, node.namespace.namespace, env));
+    const lines = stdout.split('\n').flatMap((line) => line.match(/^(\w+ +firewall +default.*)/)?.[1] ?? []);
+    assert.deepEqual(
+      lines.map((line) => line.replaceAll(/ +/g, ' ')),
+      [
+        'ok firewall default/by-any: by nftables',
+        'ok firewall default/by-nftables: by nftables',
+        'LACKS firewall default/by-iptables: iptables: no such table. To do: install iptables, and a kernel that has it',
+        'LACKS firewall default/by-firewalld: firewalld is not on the system bus, or dbus-send is missing. To do: install firewalld, and a kernel that has it',
+        'LACKS firewall default/by-ipfw: no backend "ipfw". To do: correct the configuration',
+      ],
+    );
+  });
+
   const broken: readonly [string, (node: Node) => Promise<void>, RegExp][] = [
     [
       'another configuration comes first',

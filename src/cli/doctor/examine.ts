@@ -10,6 +10,7 @@ import { builtinPlugins } from '../../plugins/builtin.ts';
 import { readManifests } from '../manifests.ts';
 import { checkDevices } from './devices.ts';
 import { type Finding, fine, lacking, messageOf } from './finding.ts';
+import { checkFirewall } from './firewall.ts';
 import { checkMasquerade } from './masquerade.ts';
 import { definitionsIn, definitionsOf, readDefinitions } from './networks.ts';
 import { checkDaemon, checkDirectories } from './node.ts';
@@ -68,6 +69,7 @@ export async function examine(config: DaemonConfig, files: readonly string[] | u
     ...(await checkKinds(use, builtin)),
     ...(await checkInterfaces(networks)),
     ...(await checkMasquerade(networks, builtin)),
+    ...(await checkFirewall(networks, builtin)),
     ...(await checkDevices(definitions, runtime.settings?.kubeletDir ?? defaultKubeletDir)),
     ...(await checkDirectories(config)),
     ...(await checkSpool(config, runtime.config)),
