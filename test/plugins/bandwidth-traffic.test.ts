@@ -37,7 +37,9 @@ async function speed(
   period: Period = ofLimited,
 ): Promise<number> {
   const zeros = Buffer.alloc(65_536);
+  await using sockets = new AsyncDisposableStack();
   const server = createServer((socket) => {
+    sockets.defer(() => void socket.destroy());
     socket.on('error', () => undefined); // the other end goes when all is known
     if (direction === 'ingress')
       new Readable({
@@ -57,7 +59,10 @@ async function speed(
   });
   const ended = once(child, 'close');
   try {
-    const [socket] = await connection;
+    const [socket] = await Promise.race([
+      connection,
+      ended.then(() => Promise.reject(new Error(`no connection to ${address}`))),
+    ]);
     const receiver = direction === 'egress' ? socket : child.stdout;
     return await speedOf(receiver, period);
   } finally {
