@@ -17,7 +17,8 @@ const lastLines = 5;
 
 /**
  * A node of its own has a /var/lib/cni of its own, where plugins keep who has which address, and sees its own interfaces in
- * /sys. A machine that has no /var/lib/cni must not get one: there it is made in an overlay. $1 is the directory to use.
+ * /sys. A machine that has no /var/lib/cni must not get one: there it is made in an overlay. What plugins keep in /run/cni
+ * until the machine starts again is its own, too; and a firewalld of the machine is not the node's. $1 is the directory to use.
  */
 const enterNode = `
 set -e
@@ -31,6 +32,9 @@ if [ ! -d /var/lib/cni ]; then
 fi
 mkdir "$1/var-lib-cni"
 mount --bind "$1/var-lib-cni" /var/lib/cni
+mkdir -p /run/cni
+mount -t tmpfs tmpfs /run/cni
+export DBUS_SYSTEM_BUS_ADDRESS=unix:path=/run/cni/no-bus
 shift
 exec "$@"
 `;
