@@ -1,7 +1,6 @@
 import { formatArgs } from '../cni/args.ts';
 import { capabilitiesOf } from '../cni/chain.ts';
 import { type NetworkConfigList, parseNetworkConfig } from '../cni/config.ts';
-import { CniError, ErrorCode } from '../cni/error.ts';
 import type { JsonObject } from '../cni/json.ts';
 import type { Attachment } from '../cni/plugin.ts';
 import type { Plan, PlannedAttachment } from '../journal/entry.ts';
@@ -9,13 +8,13 @@ import type { Cluster } from '../kubernetes/cluster.ts';
 import type { NetworkAttachmentDefinition, Pod } from '../kubernetes/schemas.ts';
 import { auxiliaryChain } from './auxiliary-chain.ts';
 import { requestedCapabilities } from './capabilities.ts';
-import { metaPlugins, type NetworkSource } from './default-network.ts';
 import { deviceInfoFile, devicePluginFile } from './device-info.ts';
 import { type NetworkDevice, withDevices } from './devices.ts';
 import { interfaceNames } from './interface-names.ts';
 import { invalidConfig } from './invalid-config.ts';
 import { requireClaimReader } from './ipam-claim.ts';
 import { networksOf, type PodNetwork, podNetworks } from './pod-networks.ts';
+import { readNetwork } from './read-network.ts';
 import type { NetworkSelection } from './selection.ts';
 import type { Settings } from './settings.ts';
 
@@ -161,12 +160,3 @@ function capabilitiesFor(
 }
 
 const qualifiedName = ({ metadata }: NetworkAttachmentDefinition): string => `${metadata.namespace}/${metadata.name}`;
-
-/** Refuses a network that would call this very plugin: it would wait for the sandbox that waits for it. */
-function readNetwork({ config, source, name }: NetworkSource): NetworkConfigList {
-  const list = parseNetworkConfig(config, source, { defaultName: name });
-  const own = list.plugins.find(({ type }) => metaPlugins.has(type));
-  if (own === undefined) return list;
-  const message = `network "${list.name}": type: expected a network plugin, found "${own.type}", which attaches pods to networks`;
-  throw new CniError(ErrorCode.InvalidNetworkConfig, message, source);
-}

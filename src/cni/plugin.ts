@@ -35,6 +35,12 @@ export interface Plugin {
   readonly type: string;
   /** The cniVersions that it accepts. */
   readonly versions: readonly string[];
+  /**
+   * Reads the configuration as ADD will, changes nothing and asks nobody. Absent where every configuration will do.
+   *
+   * @throws {CniError} 7 saying what is wrong with it.
+   */
+  validate?(call: ConfigCall): void;
   /** Makes the attachment and returns it. When it throws, nothing of it is left. `config.prevResult` is in {@link PluginCall.prevResult}. */
   add(call: PluginCall): Promise<Result>;
   /** Removes the attachment. Succeeds when there is none; throws only while something is still held. */
@@ -55,9 +61,13 @@ export interface NetworkCall {
   readonly plugins: PluginRunner;
 }
 
-export interface PluginCall {
+/** As much of a call as a plugin reads its configuration by. */
+export interface ConfigCall {
   readonly config: PluginConfig;
   readonly attachment: Attachment;
+}
+
+export interface PluginCall extends ConfigCall {
   /** The result of the plugin before this one in the chain; at CHECK and DEL, the final result of the ADD. */
   readonly prevResult: Result | undefined;
   readonly plugins: PluginRunner;

@@ -26,6 +26,10 @@ export const bandwidth: Plugin = {
   type: 'bandwidth',
   versions: cniVersions.filter((version) => compareVersions(version, '0.3.0') >= 0),
 
+  validate({ config }) {
+    readLimits(config);
+  },
+
   async add(call) {
     const limits = readLimits(call.config);
     const prevResult = requirePrevResult(call, 'must be called as chained plugin');

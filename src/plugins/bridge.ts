@@ -31,6 +31,8 @@ export const bridge: Plugin = {
   type: 'bridge',
   versions: cniVersions,
 
+  validate: parseBridge,
+
   async add(call) {
     const config = parseBridge(call);
     const { attachment } = call;

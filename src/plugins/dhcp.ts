@@ -31,6 +31,8 @@ export function createDhcp(options: KeeperOptions): Dhcp {
     type: 'dhcp',
     versions: cniVersions,
 
+    validate: parseDhcpConfig,
+
     async add(call) {
       const { options, ipv4, ipv6 } = parseDhcpConfig(call);
       using container = Container.open(call.attachment);

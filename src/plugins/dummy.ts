@@ -18,6 +18,11 @@ export const dummy: Plugin = {
   type: 'dummy',
   versions: cniVersions,
 
+  validate({ config }) {
+    parsePluginConfig(schema, config);
+    requireIpam(config);
+  },
+
   async add(call) {
     const { ifName, netns } = call.attachment;
     const { dns } = parsePluginConfig(schema, call.config);

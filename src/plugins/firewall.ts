@@ -93,6 +93,10 @@ export const firewall: Plugin = {
   type: 'firewall',
   versions: cniVersions.filter((version) => compareVersions(version, '0.4.0') >= 0),
 
+  validate({ config }) {
+    parsePluginConfig(schema, config);
+  },
+
   async add(call) {
     const settings = parsePluginConfig(schema, call.config);
     const prevResult = requirePrevResult(call);

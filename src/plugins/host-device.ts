@@ -42,6 +42,10 @@ export const createHostDevice = (sysfs: string = sysfsRoot): Plugin => ({
   type: 'host-device',
   versions: cniVersions,
 
+  validate({ config }) {
+    parseWanted(config);
+  },
+
   async add(call) {
     const { ifName } = call.attachment;
     const wanted = parseWanted(call.config);

@@ -22,6 +22,10 @@ export const hostLocal: Plugin = {
   type: 'host-local',
   versions: cniVersions,
 
+  validate({ config, attachment }) {
+    parseHostLocalConfig(config, attachment.args);
+  },
+
   async add({ config, attachment }) {
     const { containerId, ifName } = attachment;
     const { network, directory, sets, requested, routes, resolvConf } = parseHostLocalConfig(config, attachment.args);

@@ -49,6 +49,10 @@ export const ipvlan: Plugin = {
   type: 'ipvlan',
   versions: cniVersions,
 
+  validate({ config }) {
+    parsePluginConfig(schema, config);
+  },
+
   async add(call) {
     const { ifName, netns } = call.attachment;
     const { ipam, mode, flag, mtu, linkInContainer, dns, ...config } = parsePluginConfig(schema, call.config);

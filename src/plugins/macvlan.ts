@@ -1,7 +1,7 @@
 import { z } from 'zod';
 import { requireKnownArgs } from '../cni/args.ts';
 import { CniError, ErrorCode } from '../cni/error.ts';
-import type { Plugin, PluginCall } from '../cni/plugin.ts';
+import type { ConfigCall, Plugin } from '../cni/plugin.ts';
 import { parsePluginConfig } from '../cni/schema.ts';
 import { cniVersions } from '../cni/version.ts';
 import {
@@ -43,6 +43,8 @@ const schema = z.object({
 export const macvlan: Plugin = {
   type: 'macvlan',
   versions: cniVersions,
+
+  validate: parse,
 
   async add(call) {
     const { ifName, netns } = call.attachment;
@@ -86,7 +88,7 @@ export const macvlan: Plugin = {
 };
 
 /** The MAC address is the runtime's, or that of CNI_ARGS, or the configuration's. */
-function parse({ config, attachment }: PluginCall) {
+function parse({ config, attachment }: ConfigCall) {
   requireKnownArgs(attachment.args, ['MAC']);
   const { runtimeConfig, mac, ...parsed } = parsePluginConfig(schema, config);
   return { ...parsed, mac: runtimeConfig.mac ?? macArgument(attachment.args) ?? mac };

@@ -31,6 +31,10 @@ export const portmap: Plugin = {
   type: 'portmap',
   versions: cniVersions,
 
+  validate({ config }) {
+    parsePortmap(config);
+  },
+
   async add(call) {
     const config = parsePortmap(call.config);
     const prevResult = requirePrevResult(call, 'must be called as chained plugin');

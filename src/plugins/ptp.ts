@@ -52,6 +52,10 @@ export const ptp: Plugin = {
   type: 'ptp',
   versions: cniVersions,
 
+  validate({ config }) {
+    parsePluginConfig(schema, config);
+  },
+
   async add(call) {
     const { ifName, netns } = call.attachment;
     const { mtu, ipMasq, ipMasqBackend, dns } = parsePluginConfig(schema, call.config);

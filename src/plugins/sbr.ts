@@ -32,6 +32,10 @@ export const sbr: Plugin = {
   type: 'sbr',
   versions: cniVersions,
 
+  validate({ config }) {
+    parsePluginConfig(schema, config);
+  },
+
   async add(call) {
     const { ifName } = call.attachment;
     const { table } = parsePluginConfig(schema, call.config);

@@ -1,7 +1,7 @@
 import { z } from 'zod';
 import { type CniArgs, requireKnownArgs } from '../cni/args.ts';
 import { CniError, ErrorCode } from '../cni/error.ts';
-import type { Plugin, PluginCall } from '../cni/plugin.ts';
+import type { ConfigCall, Plugin } from '../cni/plugin.ts';
 import { parsePluginConfig } from '../cni/schema.ts';
 import { cniVersions, compareVersions } from '../cni/version.ts';
 import { contains, equalIP, formatIP, formatPrefix, type IP, type Prefix, parseIP, parsePrefix } from '../net/ip.ts';
@@ -44,6 +44,8 @@ export const staticIpam: Plugin = {
   type: 'static',
   versions: cniVersions,
 
+  validate: parse,
+
   async add(call) {
     const { addresses, routes, dns } = parse(call);
     const ips = addresses.map(({ address, gateway }) => ({
@@ -74,7 +76,7 @@ export const staticIpam: Plugin = {
 };
 
 /** The addresses are those of runtimeConfig, or of args, or the configuration's and those of CNI_ARGS. */
-function parse({ config, attachment }: PluginCall) {
+function parse({ config, attachment }: ConfigCall) {
   const { ipam, args, runtimeConfig } = parsePluginConfig(schema, config);
   const configured: readonly StaticAddress[] = [
     ...ipam.addresses.map(({ address, gateway }) => ({ address, gateway })),

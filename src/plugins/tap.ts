@@ -1,7 +1,7 @@
 import { z } from 'zod';
 import { requireKnownArgs } from '../cni/args.ts';
 import { CniError, ErrorCode } from '../cni/error.ts';
-import type { Plugin, PluginCall } from '../cni/plugin.ts';
+import type { ConfigCall, Plugin } from '../cni/plugin.ts';
 import { parsePluginConfig } from '../cni/schema.ts';
 import { cniVersions } from '../cni/version.ts';
 import { CommandError } from '../linux/command.ts';
@@ -46,6 +46,8 @@ export const tap: Plugin = {
   type: 'tap',
   versions: cniVersions,
 
+  validate: parse,
+
   async add(call) {
     const config = parse(call);
     const { ifName, netns } = call.attachment;
@@ -87,7 +89,7 @@ export const tap: Plugin = {
 };
 
 /** The MAC address is the runtime's, or that of CNI_ARGS, or the configuration's. */
-function parse({ config, attachment }: PluginCall) {
+function parse({ config, attachment }: ConfigCall) {
   requireKnownArgs(attachment.args, ['MAC']);
   const { runtimeConfig, mac, ...parsed } = parsePluginConfig(schema, config);
   return { ...parsed, mac: runtimeConfig.mac ?? macArgument(attachment.args) ?? mac };

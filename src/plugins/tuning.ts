@@ -1,7 +1,7 @@
 import { z } from 'zod';
 import { requireKnownArgs } from '../cni/args.ts';
 import { CniError, ErrorCode } from '../cni/error.ts';
-import type { Plugin, PluginCall } from '../cni/plugin.ts';
+import type { ConfigCall, Plugin, PluginCall } from '../cni/plugin.ts';
 import type { Result } from '../cni/result.ts';
 import { parsePluginConfig } from '../cni/schema.ts';
 import { cniVersions } from '../cni/version.ts';
@@ -51,6 +51,10 @@ const deleteSchema = z.object({ dataDir });
 export const createTuning = (allowlist: string = allowlistFile): Plugin => ({
   type: 'tuning',
   versions: cniVersions,
+
+  validate(call) {
+    sysctlsOf(parse(call).sysctl, call.attachment.ifName);
+  },
 
   async add(call) {
     const { attachment } = call;
@@ -110,7 +114,7 @@ interface Attributes {
 }
 
 /** `args.cni` of the configuration counts most, then the runtime's MAC address, that of CNI_ARGS, and the configuration. */
-function parse({ config, attachment }: PluginCall) {
+function parse({ config, attachment }: ConfigCall) {
   requireKnownArgs(attachment.args, ['MAC']);
   const { runtimeConfig, args, dataDir, ...own } = parsePluginConfig(schema, config);
   const { sysctl, mtu, promisc, ...rest } = { ...own, ...given(args.cni) };

@@ -31,6 +31,10 @@ export const vlan: Plugin = {
   type: 'vlan',
   versions: cniVersions,
 
+  validate({ config }) {
+    parsePluginConfig(schema, config);
+  },
+
   async add(call) {
     const { ifName, netns } = call.attachment;
     const { master, vlanId, mtu, linkInContainer, dns } = parsePluginConfig(schema, call.config);

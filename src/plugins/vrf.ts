@@ -35,6 +35,10 @@ export const vrf: Plugin = {
   type: 'vrf',
   versions: cniVersions.filter((version) => compareVersions(version, '0.3.1') >= 0),
 
+  validate({ config }) {
+    parsePluginConfig(schema, config);
+  },
+
   async add(call) {
     const { ifName } = call.attachment;
     const { vrfname, table } = parsePluginConfig(schema, call.config);

@@ -39,6 +39,8 @@ export const vxlan: Plugin = {
   type: 'vxlan',
   versions: cniVersions,
 
+  validate: parseVxlan,
+
   async add(call) {
     const config = parseVxlan(call);
     const { ifName, netns } = call.attachment;

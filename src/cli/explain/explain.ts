@@ -91,7 +91,7 @@ async function explainInterface(
 ): Promise<ExplainedInterface> {
   const { ready } = planned;
   if (ready === undefined || isUnknown(planned)) return { ...planned, explained: undefined };
-  const explained = await explainNetwork(ready, builtin);
+  const explained = explainNetwork(ready, builtin);
   const networks = [{ name: planned.network, list: ready.list }];
   const findings =
     path === undefined

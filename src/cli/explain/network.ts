@@ -1,11 +1,10 @@
+import { ipamType, networkProblems, someDevice } from '../../attach/network-problems.ts';
 import type { ReadyAttachment } from '../../attach/plan.ts';
 import { configFor } from '../../cni/chain.ts';
-import { CniError, ErrorCode, toCniError } from '../../cni/error.ts';
+import { toCniError } from '../../cni/error.ts';
 import { isJsonArray, isJsonObject, type JsonObject, type JsonValue } from '../../cni/json.ts';
-import type { Plugin, PluginConfig, PluginRunner } from '../../cni/plugin.ts';
-import { emptyResult } from '../../cni/result.ts';
+import type { PluginConfig } from '../../cni/plugin.ts';
 import { formatIP, formatPrefix, hostPrefix, networkOf, parsePrefix } from '../../net/ip.ts';
-import { builtinPlugins } from '../../plugins/builtin.ts';
 import { parseHostLocalConfig } from '../../plugins/host-local/config.ts';
 import { formatRangeSet, rangeFor } from '../../plugins/host-local/range.ts';
 
@@ -27,14 +26,11 @@ export interface ExplainedNetwork {
   readonly problems: readonly string[];
 }
 
-/** Stands for a device that kubelet will choose. */
-const someDevice = '0000:00:00.0';
-
 /** Reads what a chain's plugins will be told, as they would. Nothing is asked of the kernel. */
-export async function explainNetwork(
+export function explainNetwork(
   { planned, list, resource }: ReadyAttachment,
   builtin: ReadonlySet<string>,
-): Promise<ExplainedNetwork> {
+): ExplainedNetwork {
   const { runtimeConfig, cniArgs } = planned;
   const deviceId = planned.deviceId ?? (resource && someDevice);
   const configs = list.plugins.map((plugin) => configFor(list, plugin, { runtimeConfig, cniArgs, deviceId }));
@@ -42,9 +38,7 @@ export async function explainNetwork(
   const withIpam = configs.find(({ ipam }) => ipamType(ipam) !== undefined);
   const ipam = ipamType(withIpam?.['ipam']);
   const found = withIpam && ipam !== undefined ? explainIpam(ipam, withIpam) : nothing;
-  const problems = [];
-  for (const config of configs) problems.push(...(await problemsOf(config, config.type, builtin)));
-  if (withIpam && ipam !== undefined) problems.push(...(await problemsOf(withIpam, ipam, builtin)));
+  const problems = networkProblems(configs, builtin);
   return {
     plugins: configs.map(({ type }) => type),
     ipam,
@@ -54,9 +48,6 @@ export async function explainNetwork(
     problems: [...new Set([...problems, ...found.problems])],
   };
 }
-
-const ipamType = (ipam: JsonValue | undefined): string | undefined =>
-  isJsonObject(ipam) && typeof ipam['type'] === 'string' && ipam['type'] !== '' ? ipam['type'] : undefined;
 
 interface ExplainedIpam extends Pick<ExplainedNetwork, 'addresses' | 'subnets' | 'routes' | 'problems'> {}
 
@@ -97,35 +88,6 @@ function explainHostLocal(config: PluginConfig, routes: readonly string[]): Expl
     return { ...nothing, routes, problems: [toCniError(error).message] };
   }
 }
-
-/**
- * What a built-in plugin says of its configuration. CHECK reads it first, and changes nothing; of a namespace that there
- * is not, it can say nothing more.
- */
-async function problemsOf(config: PluginConfig, type: string, builtin: ReadonlySet<string>): Promise<string[]> {
-  const plugin = builtin.has(type) ? plugins.get(type) : undefined;
-  if (plugin === undefined || type === 'host-local') return [];
-  const attachment = { containerId: 'explained', netns: '/proc/self/none', ifName: 'net1', args: noArgs, path: [] };
-  try {
-    await plugin.check({ config, attachment, prevResult: emptyResult, plugins: nobody });
-  } catch (error) {
-    if (error instanceof CniError && error.code === ErrorCode.InvalidNetworkConfig) return [error.message];
-  }
-  return [];
-}
-
-const plugins: ReadonlyMap<string, Plugin> = new Map(builtinPlugins.map((plugin) => [plugin.type, plugin]));
-
-const noArgs = new Map([['IgnoreUnknown', '1']]);
-
-/** IPAM plugins are looked at on their own. */
-const nobody: PluginRunner = {
-  add: () => Promise.resolve(emptyResult),
-  delete: () => Promise.resolve(),
-  check: () => Promise.resolve(),
-  status: () => Promise.resolve(),
-  gc: () => Promise.resolve(),
-};
 
 function masterOf({ type, master, device, bridge }: PluginConfig): string | undefined {
   const [named] = textsIn([master, device, bridge]);
