@@ -7,6 +7,7 @@ import type { JsonObject } from '../../src/cni/json.ts';
 import { links } from '../../src/linux/link.ts';
 import { supportedKinds } from '../../src/linux/link-kind-support.ts';
 import { Rtnetlink } from '../../src/linux/rtnetlink.ts';
+import { supportedTraffic, trafficModules } from '../../src/linux/traffic-control-support.ts';
 import { startApi } from '../../src/playground/api/server.ts';
 import { network, pod } from '../playground-api/manifests.ts';
 import { testDirectory } from '../support/directory.ts';
@@ -211,6 +212,21 @@ describe('plexus doctor', { timeout }, () => {
     assert.match(found.stdout, /^Of \d+ things that were looked at, \d+ are lacking\.$/m);
   });
 
+  test('tells what limits of traffic need of the kernel', async () => {
+    await using node = await soundNode();
+    const plugins = [{ type: 'ptp', ipam: { type: 'static' } }, { type: 'bandwidth' }];
+    const limited = network('limited', JSON.stringify({ cniVersion: '1.0.0', name: 'limited', plugins }));
+    await node.write('manifests.yaml', JSON.stringify(limited));
+    const found = await node.doctor('-f', `${node.directory}/manifests.yaml`);
+    const [kinds, traffic] = [await supportedKinds(['ifb']), await supportedTraffic()];
+    const said = found.stdout.split('\n').filter((line) => /ifb|limit traffic/.test(line));
+    assert.deepEqual(
+      said.map((line) => line.startsWith('ok')),
+      [kinds.size === 1, traffic.size === trafficModules.length],
+      found.stdout,
+    );
+  });
+
   test('takes the networks from the cluster', async () => {
     await using node = await soundNode();
     const objects = [network('a', '{"type":"macvlan","master":"ens9"}'), pod('p')];
@@ -248,7 +264,7 @@ describe('plexus doctor', { timeout }, () => {
     ]);
   });
 
-  test('asks for what masquerading is done with', async () => {
+  test('asks for what masquerading and port mappings are done with', async () => {
     await using node = await soundNode();
     const config = (more: JsonObject): string =>
       JSON.stringify({ cniVersion: '1.0.0', type: 'ptp', ipMasq: true, ...more });
@@ -257,6 +273,9 @@ describe('plexus doctor', { timeout }, () => {
       network('new', config({ ipMasqBackend: 'nftables' })),
       network('old', config({ ipMasqBackend: 'iptables' })),
       network('none', config({ ipMasq: false })),
+      ...['', 'nftables', 'iptables', 'ipfw'].map((backend) =>
+        network(`ports-${backend || 'any'}`, config({ type: 'portmap', ipMasq: false, ...(backend && { backend }) })),
+      ),
     ];
     await node.write('manifests.yaml', objects.map((object) => JSON.stringify(object)).join('\n---\n'));
     // Looked at before those of the machine.
@@ -278,6 +297,16 @@ describe('plexus doctor', { timeout }, () => {
       /^LACKS {2}masquerading +default\/old: ipMasq is set, and iptables.*no such table.*\. To do: install iptables, and a kernel that has it$/,
     );
     assert.equal(lines.length, 3);
+    const mappings = stdout.split('\n').filter((line) => line.includes('port mappings'));
+    assert.deepEqual(
+      mappings.map((line) => line.replaceAll(/ +/g, ' ')),
+      [
+        'ok port mappings default/ports-any: by nftables',
+        'ok port mappings default/ports-nftables: by nftables',
+        'LACKS port mappings default/ports-iptables: iptables: no such table. To do: install iptables, and a kernel that has it',
+        'LACKS port mappings default/ports-ipfw: no backend "ipfw". To do: correct the configuration',
+      ],
+    );
   });
 
   test('asks for what firewalls are made with', async () => {

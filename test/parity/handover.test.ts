@@ -108,6 +108,38 @@ test('a node is switched over, there and back, with a firewall between', { concu
   }
 });
 
+describe('port mappings are switched over', { concurrency: 2 }, () => {
+  for (const backend of ['iptables', 'nftables']) {
+    for (const { first, second } of orders) {
+      test(`by ${backend}, from ${first} to ${second}`, async () => {
+        await using node = await startPlexusNode();
+        await ip(node.path, [...wire('ens5'), 'address add 10.1.2.1/24 dev ens5']);
+        const calls = { plexus: node.call, go: await goPluginsIn(node.path) };
+        const portMappings = [
+          { hostPort: 8080, containerPort: 80, protocol: 'tcp' },
+          { hostPort: 53, containerPort: 53, protocol: 'udp', hostIP: '10.1.2.1' },
+        ];
+        const ips = [{ address: '10.1.2.9/24' }, { address: 'fd00:1::9/64' }];
+        const prevResult = { cniVersion: '1.1.0', ips };
+        const network = { cniVersion: '1.1.0', name: 'test-net', type: 'portmap', backend, prevResult };
+        const config = { ...network, runtimeConfig: { portMappings } };
+        const netns = '/run/netns/plx-none';
+
+        await run(calls[first], 'ADD', netns, config);
+        await run(calls[second], 'CHECK', netns, config);
+        await run(calls[second], 'DEL', netns, config);
+        await assert.rejects(run(calls[first], 'CHECK', netns, config), /not found|missing hostport rules/);
+        const { filter = {} } = await describeNode(node.path);
+        const rules = JSON.stringify(filter).replaceAll(/"[^"]*plexus_owners":\[[^\]]*\]/g, '');
+        assert.doesNotMatch(rules, /test-net|10\.1\.2\.9|fd00:1::9/);
+        // Over what the other has left.
+        await run(calls[second], 'ADD', netns, config);
+        await run(calls[first], 'CHECK', netns, config);
+      });
+    }
+  }
+});
+
 /** Only the address that the first container had. */
 const lastOnly = { ranges: [[{ subnet, rangeStart: '10.1.2.2', rangeEnd: '10.1.2.2' }]] };
 

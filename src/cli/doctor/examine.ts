@@ -11,12 +11,13 @@ import { readManifests } from '../manifests.ts';
 import { checkDevices } from './devices.ts';
 import { type Finding, fine, lacking, messageOf } from './finding.ts';
 import { checkFirewall } from './firewall.ts';
-import { checkMasquerade } from './masquerade.ts';
 import { definitionsIn, definitionsOf, readDefinitions } from './networks.ts';
 import { checkDaemon, checkDirectories } from './node.ts';
 import { checkInterfaces, checkKinds, checkPlugins, pluginUse } from './plugins.ts';
 import { checkDefaultNetwork, checkNamedNetworks, checkRuntime } from './runtime.ts';
 import { checkDownChoice, checkSpool } from './spool.ts';
+import { checkTraffic } from './traffic.ts';
+import { checkTranslation } from './translation.ts';
 
 /** Milliseconds in which the API server must have listed pods and networks. */
 const listMs = 10_000;
@@ -67,8 +68,9 @@ export async function examine(config: DaemonConfig, files: readonly string[] | u
   findings.push(
     ...(await checkPlugins(use, builtin, splitPath(runtime.settings?.binDir ?? config.binDir), root)),
     ...(await checkKinds(use, builtin)),
+    ...(await checkTraffic(use, builtin)),
     ...(await checkInterfaces(networks)),
-    ...(await checkMasquerade(networks, builtin)),
+    ...(await checkTranslation(networks, builtin)),
     ...(await checkFirewall(networks, builtin)),
     ...(await checkDevices(definitions, runtime.settings?.kubeletDir ?? defaultKubeletDir)),
     ...(await checkDirectories(config)),
