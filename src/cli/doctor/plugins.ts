@@ -66,6 +66,7 @@ const kindsOf: Readonly<Record<string, readonly KindName[]>> = {
   dummy: ['dummy'],
   tap: ['tun'],
   vxlan: ['vxlan', 'bridge', 'veth'],
+  bandwidth: ['ifb'],
 };
 
 /** Asks the kernel for each kind of interface that the plugins in use make. */
