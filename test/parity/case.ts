@@ -1,5 +1,6 @@
-import type { JsonObject } from '../../src/cni/json.ts';
+import type { JsonObject, JsonValue } from '../../src/cni/json.ts';
 import { type Command, compareVersions } from '../../src/cni/version.ts';
+import type { ServerOptions } from '../support/dhcp-server.ts';
 import type { DifferenceId } from './differences.ts';
 
 /** The cniVersion of a case that says none. */
@@ -17,6 +18,8 @@ export interface ParityCase {
   readonly pod?: readonly string[];
   /** What is below /sys: a path, and what it leads to where it is a symbolic link; '' makes a directory. Default: what is there. */
   readonly sys?: Readonly<Record<string, string>>;
+  /** A DHCP server on the wire whose end in the pod is net1, and the original's daemon at `<data>/dhcp.sock`. */
+  readonly dhcp?: ServerOptions;
   /** Default: {@link lifecycle}. */
   readonly steps?: readonly Step[];
   /** Those that are to be seen. */
@@ -68,6 +71,24 @@ export function refusals(plugin: string, config: JsonObject, refused: readonly R
     ],
     differences,
   }));
+}
+
+/**
+ * One case for values that keys cannot have: each makes an ADD fail whose message has the key's name.
+ *
+ * @param values By key. Those of a list are tried one after the other.
+ */
+export function wrongValues(
+  plugin: string,
+  config: JsonObject,
+  values: Readonly<Record<string, readonly JsonValue[]>>,
+  differences: readonly DifferenceId[] = ['configuration-code'],
+): ParityCase {
+  const tried = Object.entries(values).flatMap(([key, each]) => each.map((value) => ({ key, value })));
+  const steps = tried.map(
+    ({ key, value }): Step => ({ call: 'ADD', config: { [key]: value }, error: new RegExp(key, 'i') }),
+  );
+  return { plugin, tries: 'refused: values that keys cannot have', config, steps, differences };
 }
 
 /** All versions of the specification. */

@@ -1,5 +1,5 @@
 import type { JsonObject } from '../../../src/cni/json.ts';
-import { type CallStep, type ParityCase, type Refusal, refusals, versions } from '../case.ts';
+import { type CallStep, type ParityCase, type Refusal, refusals, versions, wrongValues } from '../case.ts';
 import type { DifferenceId } from '../differences.ts';
 
 const plugin = 'bridge';
@@ -164,6 +164,12 @@ const refused: readonly Refusal[] = [
     error: /minID is greater than maxID|minID 200 is greater than maxID 199/,
     differences: ['configuration-code', 'del-broken-configuration'],
   },
+  ...[{ id: 4095 }, { id: -1 }, { minID: 1, maxID: 4095 }, { minID: -1, maxID: 10 }].map((trunk) => ({
+    tries: `a trunk of ${JSON.stringify(trunk)}`,
+    keys: { vlanTrunk: [trunk] },
+    error: /trunk|minID|maxID/i,
+    differences: ['configuration-code', 'del-broken-configuration'] as const,
+  })),
   {
     tries: 'hairpin and promiscuous mode',
     differences: ['configuration-code', 'no-empty-directory'],
@@ -214,6 +220,29 @@ export const bridgeCases: readonly ParityCase[] = [
   ...lifecycles,
   ...macs,
   ...refusals(plugin, { bridge: 'br0', ipam }, refused),
+  wrongValues(
+    plugin,
+    { bridge: 'br0', ipam },
+    {
+      bridge: [7, 'a-name-that-is-too-long', 'a/b'],
+      isGateway: ['yes'],
+      isDefaultGateway: [1],
+      forceAddress: ['no'],
+      ipMasq: ['yes'],
+      ipMasqBackend: [7],
+      mtu: ['1400'],
+      hairpinMode: ['yes'],
+      promiscMode: [1],
+      vlan: ['100', -1],
+      vlanTrunk: [{ id: 5 }, [{ id: 'x' }]],
+      preserveDefaultVlan: ['no'],
+      macspoofchk: ['yes'],
+      portIsolation: [1],
+      enabledad: ['yes'],
+      disableContainerInterface: ['yes'],
+      runtimeConfig: [{ mac: 7 }],
+    },
+  ),
   {
     plugin,
     tries: 'a name on the node that is no bridge',

@@ -1,4 +1,4 @@
-import { type ParityCase, type Refusal, refusals, versions, wire } from '../case.ts';
+import { type ParityCase, type Refusal, refusals, versions, wire, wrongValues } from '../case.ts';
 
 const plugin = 'host-device';
 const ipam = { type: 'host-local', subnet: '10.1.2.0/24' };
@@ -107,6 +107,11 @@ const refused: readonly Refusal[] = [
 export const hostDeviceCases: readonly ParityCase[] = [
   ...lifecycles.map((each): ParityCase => ({ ...each, differences: ['device-del-again'] })),
   ...refusals(plugin, { ipam }, refused),
+  wrongValues(
+    plugin,
+    { ipam },
+    { device: [7, 'a/b'], hwaddr: [7], kernelpath: [7], pciBusID: [7], runtimeConfig: [{ deviceID: 7 }] },
+  ),
   {
     plugin,
     tries: 'a name that is taken',

@@ -1,4 +1,4 @@
-import { type ParityCase, type Refusal, refusals, wire } from '../case.ts';
+import { type ParityCase, type Refusal, refusals, wire, wrongValues } from '../case.ts';
 
 const plugin = 'ipvlan';
 const ipam = { type: 'host-local', subnet: '10.1.2.0/24' };
@@ -138,4 +138,9 @@ const refused: readonly Refusal[] = [
 export const ipvlanCases: readonly ParityCase[] = [
   ...lifecycles,
   ...refusals(plugin, { master: 'ens5', ipam }, refused),
+  wrongValues(
+    plugin,
+    { master: 'ens5', ipam },
+    { master: [7], mode: [7], mtu: ['1400', -1], linkInContainer: ['yes'], dns: [7] },
+  ),
 ];

@@ -1,4 +1,4 @@
-import { type ParityCase, type Refusal, refusals, versions, wire } from '../case.ts';
+import { type ParityCase, type Refusal, refusals, versions, wire, wrongValues } from '../case.ts';
 import type { DifferenceId } from '../differences.ts';
 
 const ipam = { type: 'host-local', subnet: '10.1.2.0/24' };
@@ -170,6 +170,21 @@ export const macvlanCases: readonly ParityCase[] = [
   ...lifecycles,
   ...macs,
   ...refusals('macvlan', { master: 'ens5', ipam }, refused),
+  wrongValues(
+    'macvlan',
+    { master: 'ens5', ipam },
+    {
+      master: [7, ['ens5']],
+      mode: [7],
+      mtu: ['1400', -1, 1.5],
+      mac: [7, '02:00:00:00:00:zz'],
+      linkInContainer: ['yes'],
+      bcqueuelen: ['5000', -1],
+      dns: ['10.1.2.53', { nameservers: '10.1.2.53' }],
+      ipam: ['host-local', { type: 7 }],
+      runtimeConfig: [{ mac: 7 }],
+    },
+  ),
   {
     plugin: 'macvlan',
     tries: 'a name that is taken',

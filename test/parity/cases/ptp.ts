@@ -1,4 +1,4 @@
-import { type ParityCase, type Refusal, refusals, versions, wire } from '../case.ts';
+import { type ParityCase, type Refusal, refusals, versions, wire, wrongValues } from '../case.ts';
 
 const plugin = 'ptp';
 const ipam = { type: 'host-local', subnet: '10.1.2.0/24' };
@@ -136,6 +136,17 @@ const refused: readonly Refusal[] = [
 export const ptpCases: readonly ParityCase[] = [
   ...lifecycles,
   ...refusals(plugin, { ipam }, refused),
+  wrongValues(
+    plugin,
+    { ipam },
+    {
+      mtu: ['1400'],
+      ipMasq: ['yes'],
+      ipMasqBackend: [7],
+      dns: [7, { search: 'a' }],
+      ipam: ['host-local', { type: 7 }],
+    },
+  ),
   {
     plugin,
     tries: 'a name that is taken',
