@@ -87,6 +87,32 @@ describe('ADD', () => {
     await node.remove();
   });
 
+  test('limits that the pod asks for are set by the plugin that declares them, and go with the pod', async () => {
+    await using node = await startNode((ipam) => ({
+      networks:
+        '[{"name":"net-a","bandwidth":{"ingressRate":8000000,"ingressBurst":800000,"egressRate":16000000,"egressBurst":800000}}]',
+      definitions: {
+        'net-a': {
+          cniVersion: '1.0.0',
+          plugins: [
+            { type: 'bridge', bridge: 'br-limits', ipam: { ...ipam, subnet: '10.1.0.0/24' } },
+            { type: 'bandwidth', capabilities: { bandwidth: true } },
+          ],
+        },
+      },
+    }));
+    const limited = async () =>
+      (await ip(undefined, 'link')).flatMap(({ ifname, qdisc }) =>
+        qdisc === 'tbf' ? String(ifname).replace(/[0-9a-f]+$/, '') : [],
+      );
+    await node.add();
+    assert.deepEqual((await limited()).sort(), ['bwp', 'veth']);
+    await checkSandbox(node.attachment, node.journal, node.runner);
+    await node.remove();
+    assert.deepEqual(await limited(), []);
+    await ip(undefined, 'link', 'delete', 'br-limits');
+  });
+
   test('repeated, releases what the earlier one made first', async () => {
     await using node = await startNode((ipam) => ({
       networks: 'net-a',
