@@ -3,8 +3,8 @@ import { join } from 'node:path';
 import { testDirectory } from './directory.ts';
 
 /*
- * A system bus with a firewalld on it, that knows sources of zones and nothing else: as much of the D-Bus specification
- * as its clients' libraries need for calls whose arguments are texts.
+ * A system bus with a firewalld on it, that knows sources of zones and nothing else, and answers as firewalld 1.3.3 does: as
+ * much of the D-Bus specification as its clients' libraries need for calls whose arguments are texts.
  */
 
 export interface TestFirewalld extends AsyncDisposable {

@@ -41,17 +41,21 @@ const last = (text: string): Rule => ({ text, isFirst: false });
  */
 export function addIptables(wanted: Wanted, adminChain: string | undefined): Promise<void> {
   return inTurn(async () => {
-    await using undo = new AsyncDisposableStack();
-    for (const family of familiesOf(wanted.addresses)) {
-      const made = await change(family, (present) => missingLines(rulesOf(family, wanted, adminChain), present));
-      undo.defer(() => takeBack(family, made));
-    }
-    undo.move();
+    const outcomes = await Promise.allSettled(
+      familiesOf(wanted.addresses).map(async (family) => ({
+        family,
+        made: await change(family, (present) => missingLines(rulesOf(family, wanted, adminChain), present)),
+      })),
+    );
+    const failed = outcomes.find((outcome) => outcome.status === 'rejected');
+    if (failed === undefined) return;
+    for (const outcome of outcomes) if (outcome.status === 'fulfilled') await takeBack(outcome.value);
+    throw failed.reason;
   });
 }
 
 /** Chains that somebody else uses by now stay. */
-async function takeBack(family: 4 | 6, made: readonly string[]): Promise<void> {
+async function takeBack({ family, made }: { family: 4 | 6; made: readonly string[] }): Promise<void> {
   if (made.length === 0) return;
   await changeTable(family, table, inverse(made)).catch(() => undefined);
 }
@@ -153,17 +157,18 @@ async function removeRules(
   isToGoIn: (family: 4 | 6) => (rule: string) => boolean,
 ): Promise<void> {
   await inTurn(async () => {
-    for (const family of families) {
-      const isToGo = isToGoIn(family);
-      try {
-        await change(family, (present) =>
+    const outcomes = await Promise.allSettled(
+      families.map((family) => {
+        const isToGo = isToGoIn(family);
+        return change(family, (present) =>
           present.flatMap((line) =>
             line.startsWith('-A ') && isToGo(line.slice(3)) ? [line.replace('-A', '-D')] : [],
           ),
         );
-      } catch (error) {
-        if (!lacksIptables(error)) throw error;
-      }
+      }),
+    );
+    for (const outcome of outcomes) {
+      if (outcome.status === 'rejected' && !lacksIptables(outcome.reason)) throw outcome.reason;
     }
   });
 }

@@ -13,6 +13,7 @@ import type { Policy, Wanted } from './policy.ts';
 const ours = 'inet plexus_firewall';
 const inOurs = (name: string): Chain => ({ family: 'inet', table: 'plexus_firewall', name });
 
+const forward = inOurs('forward');
 const bridges = inOurs('bridges');
 /** Of the bridges, those within which pods reach each other, and those within which they do not; each twice, to compare both ends. */
 const open = inOurs('open');
@@ -55,7 +56,7 @@ export async function addNftables({ addresses, policy }: Wanted, chain: Chain): 
   const isNew = present?.every((rule) => rule.comment !== comment) ?? false;
   const lines = [
     ...(present === undefined ? [] : passLines(chain, addresses, isNew)),
-    ...(policy === undefined ? [] : policyLines(policy)),
+    ...(policy === undefined ? [] : policyLines(policy, await findChain(forward))),
   ];
   if (lines.length > 0) await changeRuleset(lines);
 }
@@ -103,8 +104,8 @@ export async function checkNftables({ addresses, policy }: Wanted, chain: Chain)
   const isKept =
     (await hasElements(bridges, [quote(bridge)])) &&
     (await hasElements(kind === 'isolated' ? isolated : open, [both(bridge)]));
-  const rules = isKept ? await findChain(inOurs('forward')) : undefined;
-  if ((rules ?? []).length === 0) throw missing(`the policy of ${bridge} in table ${ours} is`);
+  const rules = isKept ? await findChain(forward) : undefined;
+  if (rules?.length !== policyRules.length) throw missing(`the policy of ${bridge} in table ${ours} is`);
 }
 
 const missing = (what: string): CniError => new CniError(ErrorCode.Internal, `${what} not found in nftables`);
@@ -145,17 +146,28 @@ function passLines(chain: Chain, addresses: readonly IP[], isNew: boolean): read
   ];
 }
 
-/** The policy that a bridge had stays beside it, and the stricter one counts. */
-function policyLines({ kind, bridge }: Policy): readonly string[] {
-  const rule = (text: string): string => `add rule ${ours} forward ${text} drop`;
-  return [
+/** What drops, whatever the bridges are. */
+const policyRules = [
+  `iifname . oifname @${isolated.name}`,
+  `iifname @${bridges.name} oifname @${bridges.name} iifname . oifname != @${open.name}`,
+].map((match) => `add rule ${ours} ${forward.name} ${match} drop`);
+
+/**
+ * The policy that a bridge had stays beside it, and the stricter one counts.
+ *
+ * @param present The rules that there are: to make them again has the kernel wait until nobody looks at the old ones.
+ */
+function policyLines({ kind, bridge }: Policy, present: readonly unknown[] | undefined): readonly string[] {
+  const making = [
     `add table ${ours}`,
     `add set ${ours} ${bridges.name} { type ifname ; }`,
     ...[open, isolated].map(({ name }) => `add set ${ours} ${name} { type ifname . ifname ; }`),
-    `add chain ${ours} forward { type filter hook forward priority filter ; policy accept ; }`,
-    `flush chain ${ours} forward`,
-    rule(`iifname . oifname @${isolated.name}`),
-    rule(`iifname @${bridges.name} oifname @${bridges.name} iifname . oifname != @${open.name}`),
+    `add chain ${ours} ${forward.name} { type filter hook forward priority filter ; policy accept ; }`,
+    `flush chain ${ours} ${forward.name}`,
+    ...policyRules,
+  ];
+  return [
+    ...(present?.length === policyRules.length ? [] : making),
     addition(bridges, quote(bridge)),
     kind === 'isolated' ? addition(isolated, both(bridge)) : addition(open, both(bridge)),
   ];
