@@ -38,7 +38,7 @@ export const firewallCases: readonly ParityCase[] = [
     }),
   ),
   caseOf('no backend, on a node without firewalld', { backend: '' }),
-  caseOf('an address of one family', {}, [ip6]),
+  caseOf('an address of one family', {}, [ip6], { differences: ['firewall-claims'] }),
   caseOf('no address', {}, []),
   caseOf('an address of no interface', {}, [{ address: '10.1.2.9/24' }]),
   caseOf("the administrator's chain by another name", { iptablesAdminChainName: 'MY-OVERRIDES' }),
