@@ -152,7 +152,7 @@ export const differences = {
     original: 'of two containers with one port, the one that came first has it',
     plexus: 'the one that came last has it',
     why: "the other one's DEL was lost; later versions of the original do so, too",
-    seen: /^\d+ (ADD|CHECK|DEL)\/node\/filter\/(\*nat|table ip6? cni_hostport, chain hostports)/,
+    seen: /^\d+ (ADD|CHECK|DEL)\/node\/filter\/(\*nat|table ip6? cni_hostport, chain (hostports|masquerading)\/)/,
   },
   'portmap-conditions': {
     plugins: 'portmap',
@@ -161,12 +161,27 @@ export const differences = {
     why: 'a network must not open or close the ports of another',
     seen: /^\d+ (ADD|CHECK|DEL)\/node\/filter\/table ip6? cni_hostport, chain (hostports|prerouting|output)\//,
   },
+  'portmap-neighbours': {
+    plugins: 'portmap',
+    original: 'with nftables, a pod does not reach a port of the node that leads to another pod of its own subnet',
+    plexus: 'it does: with snat, it is seen to come from the node, as with iptables',
+    why: 'the other pod would answer it past the node, by an address that it did not ask',
+    anywhere: true,
+    seen: /\/node\/filter\/table ip6? cni_hostport, chain masquerading\/\d: nothing \| "ip6? saddr \S+\/\d+ ip6? daddr \S+ ct status dnat masquerade/,
+  },
+  'portmap-backend': {
+    plugins: 'portmap',
+    original: 'conditions of nftables fail without a backend, where the node has iptables',
+    plexus: 'they are taken',
+    why: 'no other backend can be meant',
+    seen: /^\d+ (ADD|CHECK|DEL)\/(error: \{"code":999\} \| nothing|result: nothing \| |node\/(filter\/table ip6? cni_hostport|sysctls\/ens5\/ipv4 route_localnet))/,
+  },
   'portmap-masq-all': {
     plugins: 'portmap',
     original: 'with nftables, masqAll has no effect',
     plexus: 'it has',
     why: 'a configuration is not half heard',
-    seen: /^\d+ (ADD|CHECK)\/node\/filter\/table ip6? cni_hostport, chain masquerading\/\d: nothing \| .* ct status dnat masquerade/,
+    seen: /^\d+ (ADD|CHECK)\/node\/filter\/table ip6? cni_hostport, chain masquerading\/\d: nothing \| "ip6? daddr \S+ ct status dnat masquerade/,
   },
   'portmap-gc': {
     plugins: 'portmap',
@@ -563,6 +578,20 @@ export const differences = {
     plexus: 'it does look, and changes nothing',
     why: 'the attachment is not as ADD left it',
     seen: /^\d+ CHECK\/(result: \{\} \| nothing|error: nothing \| \{"code":999|node\/filter\/)/,
+  },
+  'dhcp-release': {
+    plugins: 'dhcp',
+    original: 'what tells the server that an address is given back goes from 0.0.0.0, and no server gets it',
+    plexus: 'it goes from the address',
+    why: 'the address can be had by another pod',
+    seen: /^\d+ DEL\/dhcp\//,
+  },
+  'dhcp-check': {
+    plugins: 'dhcp',
+    original: 'a CHECK without a lease gets one',
+    plexus: 'it fails, and changes nothing',
+    why: 'the attachment is not as ADD left it',
+    seen: /^\d+ (CHECK|DEL)\/(result: \{\} \| nothing|error: nothing \| \{"code":999|dhcp\/)/,
   },
 } as const satisfies Readonly<Record<string, Difference>>;
 

@@ -4,9 +4,10 @@ import { isJsonObject, type JsonObject, type JsonValue } from '../../src/cni/jso
 import { compareVersions } from '../../src/cni/version.ts';
 import { testDirectory } from '../support/directory.ts';
 import { type CallStep, defaultVersion, nodeOf, type ParityCase, type Step } from './case.ts';
+import { type DhcpService, startDhcp } from './dhcp-service.ts';
 import { Names } from './names.ts';
 import { type Environment, ip, networkNamespace, type ParityNode } from './node.ts';
-import { learnNames, type Scene, snapshot } from './snapshot.ts';
+import { type Scene, snapshot } from './snapshot.ts';
 
 /** What a call answered, without what is its node's own. */
 export interface Outcome {
@@ -16,6 +17,8 @@ export interface Outcome {
   readonly printed: string;
   /** The error's. */
   readonly message: string | undefined;
+  /** All that could be seen after it. */
+  readonly seen: JsonValue;
 }
 
 /** A case on one of the twins, with a pod and a directory of its own. */
@@ -26,6 +29,7 @@ export class Side implements AsyncDisposable {
   readonly #names: Names;
   /** In the place of /sys; '' for none. */
   readonly #sys: string;
+  readonly #dhcp: DhcpService | undefined;
   readonly #stack: AsyncDisposableStack;
   /** The results of ADD, by container and interface. */
   readonly #results = new Map<string, JsonValue>();
@@ -35,12 +39,14 @@ export class Side implements AsyncDisposable {
     scene: Scene,
     parityCase: ParityCase,
     sys: string,
+    dhcp: DhcpService | undefined,
     stack: AsyncDisposableStack,
   ) {
     this.#node = node;
     this.#scene = scene;
     this.#case = parityCase;
     this.#sys = sys;
+    this.#dhcp = dhcp;
     this.#stack = stack;
     const given = JSON.stringify([parityCase, nodeOf(parityCase)]);
     this.#names = new Names({ '<node>': scene.node, '<pod>': scene.pod, '<data>': scene.data }, given);
@@ -54,7 +60,8 @@ export class Side implements AsyncDisposable {
     await makeTree(sys, parityCase.sys ?? {});
     const scene = { node: node.path, pod: pod.path, data: data.path };
     await ip(pod.path, ownWords(scene, parityCase.pod ?? []));
-    return new Side(node, scene, parityCase, sys, stack.move());
+    const dhcp = parityCase.dhcp && stack.use(await startDhcp(scene, parityCase.dhcp));
+    return new Side(node, scene, parityCase, sys, dhcp, stack.move());
   }
 
   /** @returns undefined for a step that is no call. */
@@ -92,7 +99,8 @@ export class Side implements AsyncDisposable {
     );
     const printed: unknown = stdout === '' ? {} : JSON.parse(stdout);
     if (!isJsonObject(printed)) throw new Error(`${call} printed no JSON object: ${stdout}`);
-    await learnNames(this.#scene, this.#names);
+    // What is told has names that are known by what is seen.
+    const seen = await this.see();
     const text = this.#names.text(stdout).trim();
     if (failed) {
       const { code, cniVersion, msg, details = '' } = printed;
@@ -100,10 +108,11 @@ export class Side implements AsyncDisposable {
         answer: { error: { code, ...(cniVersion !== undefined && { cniVersion }) } },
         printed: text,
         message: `${msg} ${details}`,
+        seen,
       };
     }
     if (call === 'ADD') this.#results.set(attachment, printed);
-    return { answer: { result: this.#names.value(printed) }, printed: text, message: undefined };
+    return { answer: { result: this.#names.value(printed) }, printed: text, message: undefined, seen };
   }
 
   #configOf({ call, config = {} }: CallStep, attachment: string): string {
@@ -127,8 +136,9 @@ export class Side implements AsyncDisposable {
   }
 
   /** All that can be seen. */
-  see(): Promise<JsonValue> {
-    return snapshot(this.#scene, this.#names);
+  async see(): Promise<JsonValue> {
+    const seen = await snapshot(this.#scene, this.#names);
+    return this.#dhcp === undefined || !isJsonObject(seen) ? seen : { ...seen, dhcp: await this.#dhcp.leases() };
   }
 
   [Symbol.asyncDispose](): Promise<void> {

@@ -14,7 +14,7 @@ for family in -4 -6; do
   printf 'route show table all\\nrule show\\nneigh show nud permanent\\n' | ip -j -d $family -batch - || exit
 done
 echo ==
-bridge -j vlan show 2>/dev/null
+case $links in *'"bridge"'*) bridge -j vlan show 2>/dev/null ;; esac
 echo ==
 if command -v nft >/dev/null; then
   rules=$(nft list ruleset) || exit
@@ -50,7 +50,7 @@ export interface Scene {
   readonly data: string;
 }
 
-/** All that is seen, by the names that it has there. */
+/** All that is seen, by the names that it has there, which are known from then on. */
 export async function snapshot({ node, pod, data }: Scene, names: Names): Promise<JsonValue> {
   const [inNode, inPod] = await Promise.all([linesOf(node), linesOf(pod)]);
   names.learn([...inPod.links, ...inNode.links].map(ownerOf));
@@ -59,12 +59,6 @@ export async function snapshot({ node, pod, data }: Scene, names: Names): Promis
     pod: describeNamespace(inPod, inNode),
     disk: await describeDirectory(data),
   });
-}
-
-/** Makes the addresses of a scene's interfaces known by their owners. */
-export async function learnNames({ node, pod }: Scene, names: Names): Promise<void> {
-  const printed = await Promise.all([pod, node].map((path) => mustRun(path, ['ip', '-j', '-d', 'link'])));
-  names.learn(printed.flatMap(parseList).map(ownerOf));
 }
 
 function ownerOf({ ifname, address, linkinfo }: JsonObject) {
@@ -236,7 +230,8 @@ async function describeDirectory(directory: string): Promise<JsonObject> {
     const path = join(directory, entry.name);
     if (entry.isDirectory()) return [entry.name, await describeDirectory(path)];
     const mode = (await stat(path)).mode & 0o777;
-    return [entry.name, { mode: mode.toString(8), content: await readFile(path, 'utf8') }];
+    const content = entry.isFile() ? await readFile(path, 'utf8') : 'no file';
+    return [entry.name, { mode: mode.toString(8), content }];
   });
   return Object.fromEntries(await Promise.all(described));
 }

@@ -1,5 +1,6 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
+import { readFile, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { ensureCommands } from '../../tools/debian.ts';
@@ -83,9 +84,17 @@ export class DhcpServer implements AsyncDisposable {
     await ended;
   }
 
+  /** What it has given away: address and client identifier, in hexadecimal digits. */
+  async leases(): Promise<string[]> {
+    const text = await readFile(join(this.#directory.path, 'leases'), 'utf8').catch(() => '');
+    const lines = text.split('\n').map((line) => line.split(' '));
+    return lines.flatMap(([, , address, , identifier]) =>
+      identifier === undefined ? [] : [`${address} ${identifier}`],
+    );
+  }
+
   /** Has it forget all leases. To be called while it is stopped. */
   async forget(): Promise<void> {
-    const { rm } = await import('node:fs/promises');
     await rm(join(this.#directory.path, 'leases'), { force: true });
   }
 

@@ -2,6 +2,7 @@ import type { ParityCase } from '../case.ts';
 import { bandwidthCases } from './bandwidth.ts';
 import { bridgeCases } from './bridge.ts';
 import { bridgeVlanCases } from './bridge-vlan.ts';
+import { dhcpCases } from './dhcp.ts';
 import { dummyCases } from './dummy.ts';
 import { firewallCases } from './firewall.ts';
 import { hostDeviceCases } from './host-device.ts';
@@ -34,6 +35,7 @@ export const allCases: readonly ParityCase[] = [
   ...hostDeviceSysfsCases,
   ...hostLocalCases,
   ...staticCases,
+  ...dhcpCases,
   ...tuningCases,
   ...portmapCases,
   ...bandwidthCases,
