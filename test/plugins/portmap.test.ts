@@ -1,7 +1,9 @@
 import assert from 'node:assert/strict';
 import { execFile } from 'node:child_process';
 import { createSocket } from 'node:dgram';
+import { chmod, writeFile } from 'node:fs/promises';
 import { createServer, type Server } from 'node:net';
+import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { promisify } from 'node:util';
 import type { JsonObject } from '../../src/cni/json.ts';
@@ -11,6 +13,7 @@ import { runCommand } from '../../src/linux/command.ts';
 import { changeTable, listTable } from '../../src/linux/iptables.ts';
 import { NetworkNamespace } from '../../src/linux/namespace.ts';
 import { ensureCommands } from '../../tools/debian.ts';
+import { testDirectory } from '../support/directory.ts';
 import { type TestNamespace, testNamespace } from '../support/namespace.ts';
 import { addWire, becomeNodeWith } from '../support/node.ts';
 import { attachment, config, ip, runner, withResult } from './support.ts';
@@ -262,6 +265,19 @@ for (const backend of backends) {
       assert.deepEqual(await rules(), []);
     });
 
+    test("a pod reaches its neighbour by the node's port", async () => {
+      await using one = await startPod('c1', 9);
+      await using two = await startPod('c2', 10);
+      using _server = serve(one.path, 80, 'one');
+      const network = mapped(backend, [web]);
+      await add(network, one);
+      assert.equal(await ask(two.path, '192.0.2.1', 8080), 'one 10.1.2.1');
+      assert.equal(await ask(two.path, '2001:db8::1', 8080), 'one fd00:1::1');
+      // Not by the port, it comes from where it comes from.
+      assert.equal(await ask(two.path, '10.1.2.9', 80), 'one 10.1.2.10');
+      await remove(network, one);
+    });
+
     test('of two pods with one port, the one that came last has it', async () => {
       await using one = await startPod('c1', 9);
       await using two = await startPod('c2', 10);
@@ -344,6 +360,58 @@ test('a DEL takes the rules of both backends', async () => {
   );
   await remove(mapped('nftables', [web]), pod);
   assert.deepEqual(await rules(), []);
+});
+
+describe('which backend is taken', () => {
+  /** Puts programs before all others in PATH that fail as on a node that lacks what they need. */
+  async function withoutPrograms(names: readonly string[], work: () => Promise<void>): Promise<void> {
+    await using directory = await testDirectory();
+    const path = process.env['PATH'];
+    try {
+      for (const name of names) {
+        await writeFile(join(directory.path, name), '#!/bin/sh\necho "Protocol not supported" >&2\nexit 3\n');
+        await chmod(join(directory.path, name), 0o755);
+      }
+      process.env['PATH'] = `${directory.path}:${path}`;
+      await work();
+    } finally {
+      process.env['PATH'] = path;
+    }
+  }
+
+  const iptables = ['iptables', 'ip6tables', 'iptables-restore', 'ip6tables-restore'];
+  const pod = { path: '', result: { interfaces: [], ips: [{ address: '10.1.2.9/24' }], routes: [], dns: {} } };
+  const unless = config('portmap', { runtimeConfig: { portMappings: [web] } });
+  const taken = [
+    { lacking: [], keys: {}, expected: 'CNI-DN-' },
+    { lacking: ['nft'], keys: {}, expected: 'CNI-DN-' },
+    { lacking: iptables, keys: {}, expected: 'dnat to' },
+    { lacking: [], keys: { conditionsV4: ['ip', 'saddr', '10.0.0.0/8'] }, expected: 'dnat to' },
+    { lacking: [], keys: { conditionsV4: ['!', '-s', '10.0.0.0/8'] }, expected: 'CNI-DN-' },
+  ];
+  for (const { lacking, keys, expected } of taken) {
+    test(`with ${JSON.stringify(keys)}, where ${lacking[0] ?? 'nothing'} is lacking`, async () => {
+      const network = { ...unless, ...keys };
+      await withoutPrograms(lacking, async () => void (await add(network, pod)));
+      assert.match((await rules()).join('\n'), new RegExp(expected));
+      assert.equal(
+        (await rules()).some((rule) => rule.includes('CNI-DN-')),
+        expected === 'CNI-DN-',
+      );
+      await withoutPrograms(lacking, () => remove(network, pod));
+      assert.deepEqual(await rules(), []);
+    });
+  }
+
+  test('an ADD fails where both are lacking, and leaves nothing', async () => {
+    await withoutPrograms([...iptables, 'nft'], () =>
+      assert.rejects(add(unless, pod), {
+        message: 'network "test-net": port mappings by nftables: nft: Protocol not supported',
+        details: 'port mappings need iptables or nftables on the node',
+      }),
+    );
+    assert.deepEqual(await rules(), []);
+  });
 });
 
 test('many pods at once have the ports that each asked for', async () => {

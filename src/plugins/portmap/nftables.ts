@@ -1,7 +1,7 @@
 import { CniError, ErrorCode } from '../../cni/error.ts';
 import { changeRuleset, lacksNftables, quoted } from '../../linux/nftables.ts';
 import { listRules, type TranslatingRule } from '../../linux/nftables-table.ts';
-import { equalIP, formatIP, type IP, type Prefix, parseIP } from '../../net/ip.ts';
+import { equalIP, formatIP, formatPrefix, type IP, networkOf, type Prefix, parseIP } from '../../net/ip.ts';
 import { digest, type Owner } from '../masquerade/identity.ts';
 import { boundTo, type Mapping, mappingsOf, type PortmapConfig } from './config.ts';
 
@@ -132,7 +132,11 @@ function ownRules(owner: Owner, address: Prefix, { snat, masqAll, conditions, ..
   const ip = formatIP(address.ip);
   const comment = `comment ${quoted(ownComment(owner))}`;
   const to = `${protocol} daddr ${ip}`;
-  const sources = [`${protocol} saddr ${ip} `, ...(family === 4 ? ['ip saddr 127.0.0.1 '] : [])];
+  const sources = [ip, ...(family === 4 ? ['127.0.0.1'] : [])].map((source) => `${protocol} saddr ${source} `);
+  // The answer to a neighbour would not come by the node, which must translate it back.
+  const neighbours = masqAll
+    ? ''
+    : `${protocol} saddr ${formatPrefix({ ip: networkOf(address), length: address.length })} `;
   const translations = mappingsOf(config.mappings, family).map((mapping) => {
     const bound = boundTo(mapping);
     const words = [
@@ -149,7 +153,7 @@ function ownRules(owner: Owner, address: Prefix, { snat, masqAll, conditions, ..
     // Of two containers with one port, the one that came last counts.
     ...translations.toReversed().map((text) => rule('insert', mappings, `${text} ${comment}`)),
     ...(snat ? sources.map((source) => rule('add', masquerade, `${source}${to} masquerade ${comment}`)) : []),
-    ...(snat && masqAll ? [rule('add', masquerade, `${to} ct status dnat masquerade ${comment}`)] : []),
+    ...(snat ? [rule('add', masquerade, `${neighbours}${to} ct status dnat masquerade ${comment}`)] : []),
     rule('add', notes, `${to} return comment ${quoted(noteOf(owner))}`),
   ];
 }

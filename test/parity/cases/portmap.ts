@@ -70,7 +70,12 @@ export const portmapCases: readonly ParityCase[] = [
         },
       }),
     ),
-  ...byBoth('every protocol and every kind of address', everyPort),
+  caseOf('every protocol and every kind of address, by iptables', everyPort),
+  caseOf(
+    'every protocol and every kind of address, by nftables',
+    { ...everyPort, backend: 'nftables' },
+    { differences: ['portmap-owner', 'portmap-neighbours'] },
+  ),
   ...byBoth('more ports than one rule can have', manyPorts),
   ...byBoth('IPv6 alone', { prevResult: resultOf(ip6) }),
   ...byBoth('without snat', { snat: false }),
@@ -83,6 +88,9 @@ export const portmapCases: readonly ParityCase[] = [
     { ...nftablesConditions, backend: 'nftables' },
     { differences: ['portmap-conditions'] },
   ),
+  caseOf('conditions that only nftables understands, without a backend', nftablesConditions, {
+    differences: ['portmap-backend'],
+  }),
   caseOf('no mapping', { runtimeConfig: {} }),
   caseOf('no address', { prevResult: resultOf() }),
   caseOf('addresses of other interfaces', {
