@@ -4,6 +4,7 @@ import manifest from '../../package.json' with { type: 'json' };
 import { attachCommand } from './attach.ts';
 import { daemonCommand } from './daemon.ts';
 import { detachCommand } from './detach.ts';
+import { devicesCommand } from './devices.ts';
 import { doctorCommand } from './doctor.ts';
 import { explainCommand } from './explain.ts';
 import { gcCommand } from './gc.ts';
@@ -21,6 +22,7 @@ const program = new Command(isKubectlPlugin ? 'kubectl plexus' : 'plexus')
   .addCommand(attachCommand())
   .addCommand(daemonCommand())
   .addCommand(detachCommand())
+  .addCommand(devicesCommand())
   .addCommand(doctorCommand())
   .addCommand(explainCommand())
   .addCommand(gcCommand())

@@ -120,6 +120,12 @@ export const daemonSchema = z.looseObject({
     .default('wait'),
   /** Where the daemon sees the root of the node, which executed plugins are to have as theirs. */
   chrootDir: pathOrNone,
+  /** The sriov-network-device-plugin's config.json: where its file is, the node's devices are offered as it says. */
+  devicePluginConfig: path.default('/etc/pcidp/config.json'),
+  /** Of resources that name no prefix. */
+  devicePluginPrefix: z.string('expected the name of a domain').min(1).default('intel.com'),
+  /** Whether containers get device files by CDI, instead of from kubelet. */
+  devicePluginUseCDI: z.boolean().default(false),
   /** Seconds that the shim takes at most for a call, and waits for a daemon. Absent: the shim's own. */
   timeoutSeconds: z.int().min(0).optional(),
   connectSeconds: z.int().min(0).optional(),
@@ -161,6 +167,10 @@ export interface DaemonConfig extends z.infer<typeof daemonSchema> {
   readonly cniConfigDir: string;
   /** What that is to be like. */
   readonly wishes: Omit<Wishes, 'socketDir' | 'spoolDir'>;
+  /** Kubelet's --root-dir. */
+  readonly kubeletDir: string;
+  /** Where device plugins tell of devices. */
+  readonly deviceInfoDir: string;
   /** Every key as it was given: it overlays the configuration that the runtime sends. */
   readonly overlay: JsonObject;
   /** Where the keys come from, for messages. */
@@ -179,7 +189,7 @@ export async function readDaemonConfig(file: string | undefined, overrides: Json
   const written = file === undefined ? {} : matchKeys(fileSchema, parseJson(await readFile(file, 'utf8'), source));
   if (!isJsonObject(written)) throw new Error(`${source}: expected a JSON object`);
   const overlay = { ...written, ...overrides };
-  const { cniConfigDir, cniVersion, name } = parseWith(fileSchema, overlay, source);
+  const { cniConfigDir, cniVersion, name, kubeletDir, deviceInfoDir } = parseWith(fileSchema, overlay, source);
   const parsed = parseWith(daemonSchema, overlay, source);
   const { multusConfigFile, multusAutoconfigDir, multusMasterCNI } = parsed;
   const isAuto = multusAutoconfigDir !== undefined || multusMasterCNI !== undefined;
@@ -188,6 +198,8 @@ export async function readDaemonConfig(file: string | undefined, overrides: Json
     ...parsed,
     multusConfigFile: (multusConfigFile ?? (isAuto ? 'auto' : '')) || undefined,
     cniConfigDir,
+    kubeletDir,
+    deviceInfoDir,
     wishes: {
       name: 'name' in overlay ? name : undefined,
       overrideNetworkName,

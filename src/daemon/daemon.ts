@@ -13,6 +13,7 @@ import { clusterAccess } from './cluster-access.ts';
 import { keepCniConfig } from './cni-config/keep.ts';
 import type { ConfigKeeper } from './cni-config/keeper.ts';
 import { type DaemonConfig, reportUnused } from './config.ts';
+import { offerDevices } from './devices.ts';
 import { Gate } from './gate.ts';
 import { serveHealth } from './http.ts';
 import type { FollowerOptions } from './live/follower.ts';
@@ -144,6 +145,7 @@ export async function startDaemon(config: DaemonConfig, options: DaemonOptions):
   starting.defer(() => keeper?.close());
   const prepared = await keepPrepared(config, { cluster, root, runtimeCall: live?.runtimeCall, log });
   starting.defer(() => prepared?.close());
+  starting.use(await offerDevices(config, { log, metrics }));
 
   const running = starting.move();
   const metricsPort = portOf(health);

@@ -4,6 +4,12 @@ import type { AttachmentReport } from '../attach/release.ts';
 /** Seconds. From what a netlink exchange takes to what makes a kubelet give up. */
 const buckets = [0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60];
 
+export interface DeviceCount {
+  readonly resource: string;
+  readonly health: string;
+  readonly count: number;
+}
+
 /** What the daemon counts, for Prometheus. */
 export class Metrics {
   readonly registry = new Registry();
@@ -12,6 +18,9 @@ export class Metrics {
   readonly #attachments: Counter<'command' | 'network' | 'plugin' | 'outcome'>;
   readonly #attachmentSeconds: Histogram<'command' | 'network' | 'plugin'>;
   readonly #spooled: Gauge<'command'>;
+  readonly #devices: Gauge<'resource' | 'health'>;
+  readonly #allocations: Counter<'resource' | 'outcome'>;
+  #countDevices: () => readonly DeviceCount[] = () => [];
   #countSpooled: () => Readonly<Record<string, number>> = () => ({});
 
   constructor() {
@@ -52,6 +61,31 @@ export class Metrics {
         for (const [command, count] of Object.entries(this.#countSpooled())) this.#spooled.set({ command }, count);
       },
     });
+    this.#devices = new Gauge({
+      name: 'plexus_devices',
+      help: 'Devices that are offered to kubelet, by resource and health.',
+      labelNames: ['resource', 'health'],
+      registers,
+      collect: () => {
+        this.#devices.reset();
+        for (const { resource, health, count } of this.#countDevices()) this.#devices.set({ resource, health }, count);
+      },
+    });
+    this.#allocations = new Counter({
+      name: 'plexus_device_allocations_total',
+      help: 'Containers that kubelet asked devices for, by resource and outcome.',
+      labelNames: ['resource', 'outcome'],
+      registers,
+    });
+  }
+
+  /** @param count Asked whenever metrics are read: how many devices of each resource there are, by their health. */
+  countDevices(count: () => readonly DeviceCount[]): void {
+    this.#countDevices = count;
+  }
+
+  allocation(resource: string, isGiven: boolean): void {
+    this.#allocations.inc({ resource, outcome: isGiven ? 'success' : 'failure' });
   }
 
   /** @param count Asked whenever metrics are read: how many requests wait, by CNI command. */

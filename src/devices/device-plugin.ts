@@ -1,15 +1,13 @@
 import { readFile, stat } from 'node:fs/promises';
-import { join } from 'node:path';
 import type { JsonObject } from '../cni/json.ts';
-import { Rtnetlink } from '../linux/rtnetlink.ts';
 import { sysfsRoot } from '../linux/sysfs.ts';
 import { containerDevices, givenFor } from './allocation.ts';
 import { fingerprint } from './changes.ts';
 import { parseResourceConfig, type Resource, type ResourceConfig } from './config.ts';
-import { defaultInterfaces } from './default-route.ts';
 import { discover, type Hardware } from './discover.ts';
 import { cdiName, removeDeviceInfo, removeOtherCdi, writeCdi, writeDeviceInfo } from './files.ts';
 import { type Memory, readMemory, recall, remember, writeMemory } from './memory.ts';
+import { nodeDefaultInterfaces } from './node.ts';
 import { nextOffer, type Offer } from './offer.ts';
 import { ResourceServer } from './resource-server.ts';
 import { select } from './select.ts';
@@ -237,12 +235,6 @@ export class NodeDevices implements AsyncDisposable {
 /** Where container runtimes look for CDI specifications of what is there until the next start. */
 export const defaultCdiDir = '/var/run/cdi';
 
-/** Those of the namespace that the daemon is in, which is the node's. */
-export async function nodeDefaultInterfaces(): Promise<readonly string[]> {
-  using netlink = Rtnetlink.open();
-  return defaultInterfaces(netlink);
-}
-
 /** Ids of devices that have come, have gone, are faulty or well again; what there is none of is left out. */
 function differences(before: Offer, after: Offer): JsonObject {
   const came = [...after].filter(([id, { fault }]) => !before.has(id) && fault === undefined).map(([id]) => id);
@@ -254,6 +246,3 @@ function differences(before: Offer, after: Offer): JsonObject {
   const lists = { came, left, faulty, well: well.map(([id]) => id) };
   return Object.fromEntries(Object.entries(lists).filter(([, ids]) => ids.length > 0));
 }
-
-/** The file in which what pods took with them is remembered. */
-export const memoryFile = (stateDir: string): string => join(stateDir, 'devices.json');

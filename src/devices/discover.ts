@@ -124,7 +124,7 @@ export async function discover({ root = sysfsRoot, defaultInterfaces }: Discover
       isVf: pf !== undefined,
       index: pf === undefined ? undefined : physical.functions(pf).get(address),
       vfs: physical.functions(address).size,
-      ...factsOf(directory, entries, interfaces),
+      ...factsOf(root, directory, entries, interfaces),
       vdpa: vdpa.get(address),
       auxType: undefined,
       defaultRoute: interfaces.find((name) => carriers.has(name)),
@@ -145,7 +145,7 @@ export async function discover({ root = sysfsRoot, defaultInterfaces }: Discover
         isVf: false,
         index: number,
         vfs: 0,
-        ...factsOf(own, inside, names),
+        ...factsOf(root, own, inside, names),
         vdpa: undefined,
         auxType: name.split('.')[1],
         defaultRoute: names.find((name) => carriers.has(name)),
@@ -171,9 +171,9 @@ function readFunction(directory: string, address: string): Function | undefined 
 }
 
 /** What is read alike of a PCI device and of an auxiliary one. */
-function factsOf(directory: string, entries: ReadonlySet<string>, interfaces: readonly string[]) {
+function factsOf(root: string, directory: string, entries: ReadonlySet<string>, interfaces: readonly string[]) {
   const [first] = interfaces;
-  const code = first === undefined ? undefined : textOf(join(directory, 'net', first, 'type'));
+  const code = first === undefined ? undefined : textOf(join(root, 'class/net', first, 'type'));
   const linkType = code === undefined ? undefined : (linkTypes[code] ?? `type ${code}`);
   const { rdma, pKey, iommuGroup, uio } = deviceFiles(directory, entries, { namesIn, textOf, targetOf });
   return { interfaces, linkType, rdma, pKey: linkType === 'infiniband' ? pKey : undefined, iommuGroup, uio };

@@ -16,6 +16,13 @@ const runLimit = 900_000;
 /** A network card that leads nowhere: hardware for those who want some. Its driver is loaded by whoever does. */
 const card = ['-netdev', 'hubport,id=card,hubid=0', '-device', 'virtio-net-pci,netdev=card,romfile='];
 
+/** Two cards of the one kind that QEMU has with virtual functions, and that lead nowhere. The first is 0000:01:00.0. */
+const sriovCards = [1, 2].flatMap((number) => [
+  ...['-device', `pcie-root-port,id=slot${number},slot=${number}`],
+  ...['-netdev', `hubport,id=sriov${number},hubid=${number}`],
+  ...['-device', `igb,bus=slot${number},netdev=sriov${number},romfile=`],
+]);
+
 interface GuestTest extends GuestResult {
   readonly children: readonly GuestTest[];
 }
@@ -32,7 +39,7 @@ test('in the test VM', async (t) => {
     onStdout: (chunk) => events.write(chunk),
     onStderr: (chunk) => process.stderr.write(chunk),
     runLimit,
-    devices: card,
+    devices: [...card, ...sriovCards],
   }).finally(() => events.end());
   // A machine that fails does so after everything that it said before is reported.
   const [seen, end] = await Promise.allSettled([follow(t, events), run]);

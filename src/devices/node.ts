@@ -1,0 +1,12 @@
+import { join } from 'node:path';
+import { Rtnetlink } from '../linux/rtnetlink.ts';
+import { defaultInterfaces } from './default-route.ts';
+
+/** Interfaces of the default routes in the namespace that the daemon is in, which is the node's. */
+export async function nodeDefaultInterfaces(): Promise<readonly string[]> {
+  using netlink = Rtnetlink.open();
+  return await defaultInterfaces(netlink);
+}
+
+/** The file in which what pods took with them is remembered. */
+export const memoryFile = (stateDir: string): string => join(stateDir, 'devices.json');
