@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { after, describe, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
+import type { JsonValue } from '../../src/cni/json.ts';
 import { type CallStep, nodeOf, type ParityCase, stepsOf } from './case.ts';
 import { compare, describeFound, type Found } from './compare.ts';
 import { type DifferenceId, isListed, isSeenAs } from './differences.ts';
@@ -54,7 +55,7 @@ async function findDifferences(parityCase: ParityCase, twins: Twins): Promise<Fo
     found.push(...compareOutcomes(left, right, label));
     // Once something is wrong, it stays so: there is nothing to wait for.
     const timeout = found.every((each) => isListed(each, listed)) ? settleTimeout : 0;
-    found.push(...(await compareSettled(go, plexus, label, listed, timeout)));
+    found.push(...(await compareSettled(go, plexus, [left.seen, right.seen], label, listed, timeout)));
   }
   return found;
 }
@@ -68,13 +69,13 @@ function compareOutcomes(go: Outcome, plexus: Outcome, label: string): Found[] {
 async function compareSettled(
   go: Side,
   plexus: Side,
+  first: readonly [JsonValue, JsonValue],
   label: string,
   listed: readonly DifferenceId[],
   timeout: number,
 ): Promise<Found[]> {
   const deadline = performance.now() + timeout;
-  for (;;) {
-    const [left, right] = await Promise.all([go.see(), plexus.see()]);
+  for (let [left, right] = first; ; [left, right] = await Promise.all([go.see(), plexus.see()])) {
     const found = compare(left, right, label);
     const isSettled = found.every((difference) => isListed(difference, listed));
     if (isSettled || performance.now() >= deadline) return found;
