@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import { describe, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { JsonObject } from '../../src/cni/json.ts';
-import { type Environment, ip, type ParityNode, startPlexusNode } from '../parity/node.ts';
+import { type Environment, ip, mustRun, type ParityNode, startPlexusNode } from '../parity/node.ts';
 import { stateOf } from '../plugins/support.ts';
 import { testDirectory } from '../support/directory.ts';
 import { testNamespace } from '../support/namespace.ts';
@@ -94,4 +94,45 @@ describe('plugins', () => {
       });
     }
   }
+
+  test('bandwidth killed at any step of an ADD: a DEL by another process leaves no limit', {
+    timeout: 180_000,
+  }, async (t) => {
+    await using node = await startPlexusNode();
+    const limits = { ingressRate: 8e6, ingressBurst: 8e5, egressRate: 8e6, egressBurst: 8e5 };
+    const before = await limitsOf(node.path);
+    let killed = 0;
+    for (let step = 1; step < maxSteps; step++) {
+      const pod = await testNamespace();
+      await ip(pod.path, [`link add net1 type veth peer name cable netns ${node.path}`]);
+      const interfaces = [{ name: 'cable' }, { name: 'net1', sandbox: pod.path }];
+      const prevResult = { cniVersion: '1.1.0', interfaces };
+      const config = { cniVersion: '1.1.0', name: 'test-net', type: 'bandwidth', prevResult, ...limits };
+      const stdin = JSON.stringify({ ...config, shapedSubnets: ['10.0.0.0/8'] });
+      const env: Environment = {
+        CNI_COMMAND: 'ADD',
+        CNI_CONTAINERID: 'c1',
+        CNI_IFNAME: 'net1',
+        CNI_NETNS: pod.path,
+        CNI_ARGS: '',
+        CNI_PATH: '/nowhere',
+      };
+      const isKilled = await addAndDie(node, step, JSON.stringify({ plugin: 'bandwidth', env, stdin }));
+      const { failed, stdout } = await node.call('bandwidth', { ...env, CNI_COMMAND: 'DEL' }, stdin);
+      assert.equal(failed, false, `step ${step}: ${stdout}`);
+      assert.deepEqual(await limitsOf(node.path), before, `step ${step}`);
+      await ip(node.path, ['link delete cable']);
+      await pod[Symbol.asyncDispose]();
+      if (!isKilled) break;
+      killed++;
+    }
+    t.diagnostic(`killed at ${killed} steps`);
+    assert.ok(killed > 5 && killed < maxSteps - 1, `${killed} steps`);
+  });
 });
+
+/** The queues and IFBs of a node. */
+async function limitsOf(path: string): Promise<readonly string[]> {
+  const script = 'tc qdisc show | grep -E "htb|tbf|ingress"; ip -o link show type ifb; true';
+  return (await mustRun(path, ['sh', '-c', script])).split('\n');
+}

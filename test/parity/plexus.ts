@@ -17,7 +17,7 @@ const call = z.object({
   env: z.record(z.string(), z.string()),
   stdin: z.string(),
   /** In the place of /sys; only host-device reads there. */
-  sys: z.string(),
+  sys: z.string().default(''),
 });
 const runner = new Runner({ builtin: builtinPlugins });
 
