@@ -198,6 +198,19 @@ test("only unicast routes are listed, and the routes of addresses are known as t
   );
 });
 
+test('the way to an address is found by the interface that it leads through, or there is none', async () => {
+  await using home = await testNamespace();
+  const { netlink, index } = await routed(home);
+  using _ = netlink;
+  for (const address of ['10.0.0.9', 'fd00::9']) {
+    assert.deepEqual(await netlink.run(routes.interfaceTowards(parseIP(address))), [index]);
+  }
+  await assert.rejects(netlink.run(routes.interfaceTowards(parseIP('192.0.2.1'))), {
+    code: 'ENETUNREACH',
+    operation: 'find the way to 192.0.2.1',
+  });
+});
+
 test('addresses of another family are refused before the kernel could mistake them', () => {
   const [four, six] = [parseIP('10.0.0.1'), parseIP('fd00::1')];
   for (const route of [
