@@ -2,6 +2,7 @@ import { execFile } from 'node:child_process';
 import { uptime } from 'node:os';
 import { basename } from 'node:path';
 import { promisify } from 'node:util';
+import type { Plugin } from '../../src/cni/plugin.ts';
 import { Runner } from '../../src/cni/runner.ts';
 import { builtinPlugins } from '../../src/plugins/builtin.ts';
 import { createDhcp, type Dhcp } from '../../src/plugins/dhcp.ts';
@@ -39,6 +40,11 @@ export interface Network extends AsyncDisposable {
   start(options?: { readonly skew?: number; readonly patience?: number }): Promise<Process>;
 }
 
+/** Runs built-in plugins, this one among them in the place of the node's own. */
+export function runnerWith(plugin: Plugin): Runner {
+  return new Runner({ builtin: [...builtinPlugins.filter(({ type }) => type !== plugin.type), plugin] });
+}
+
 /** A wire from the node to a DHCP server, 10.5.0.1. */
 export async function dhcpNetwork(options: ServerOptions = {}): Promise<Network> {
   await using stack = new AsyncDisposableStack();
@@ -62,9 +68,7 @@ export async function dhcpNetwork(options: ServerOptions = {}): Promise<Network>
       const log: string[] = [];
       const note = (fields: object, message: string): number => log.push(`${message} ${JSON.stringify(fields)}`);
       await keeper.resume({ info: note, warn: note });
-      const others = builtinPlugins.filter(({ type }) => type !== plugin.type);
-      const runner = new Runner({ builtin: [...others, plugin] });
-      return { runner, keeper, log, [Symbol.asyncDispose]: () => keeper.close() };
+      return { runner: runnerWith(plugin), keeper, log, [Symbol.asyncDispose]: () => keeper.close() };
     },
     [Symbol.asyncDispose]: () => kept.disposeAsync(),
   };

@@ -1,4 +1,6 @@
 import assert from 'node:assert/strict';
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
 import { readdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, test } from 'node:test';
@@ -167,7 +169,7 @@ describe('dhcp, with a real server', { concurrency: 4 }, () => {
     await process.runner.delete(configOf(network.master), second);
   });
 
-  test('a lease is renewed, by the next process too when one was killed', async () => {
+  test('a lease is renewed, and by the next process after one has ended', async () => {
     await using network = await dhcpNetwork({ options: quick });
     await using pod = await testNamespace();
     const wanted = configOf(network.master);
@@ -183,6 +185,25 @@ describe('dhcp, with a real server', { concurrency: 4 }, () => {
     await using next = await network.start();
     await network.server.logged(/DHCPREQUEST.*DHCPACK/s, from);
     await next.runner.delete(wanted, attachment(pod.path));
+    await network.server.logged(/DHCPRELEASE/, from);
+  });
+
+  test('a process that was killed has its lease kept and given back by the next', async () => {
+    await using network = await dhcpNetwork();
+    await using pod = await testNamespace();
+    const program = join(import.meta.dirname, 'dhcp-process.ts');
+    const child = spawn(process.execPath, [program, network.directory, network.master, pod.path], {
+      stdio: ['ignore', 'pipe', 'inherit'],
+    });
+    const ended = once(child, 'exit');
+    await once(child.stdout, 'data');
+    child.kill('SIGKILL');
+    await ended;
+    const from = network.server.log.length;
+    // By then, half of the two minutes is over.
+    await using next = await network.start({ skew: 61 });
+    await network.server.logged(/DHCPREQUEST.*DHCPACK/s, from);
+    await next.runner.delete(configOf(network.master), attachment(pod.path));
     await network.server.logged(/DHCPRELEASE/, from);
   });
 
