@@ -2,7 +2,7 @@ import { readFile, stat } from 'node:fs/promises';
 import type { JsonObject } from '../cni/json.ts';
 import { sysfsRoot } from '../linux/sysfs.ts';
 import { containerDevices, givenFor } from './allocation.ts';
-import { fingerprint } from './changes.ts';
+import { Changes } from './changes.ts';
 import { parseResourceConfig, type Resource, type ResourceConfig } from './config.ts';
 import { discover, type Hardware } from './discover.ts';
 import { cdiName, removeDeviceInfo, removeOtherCdi, writeCdi, writeDeviceInfo } from './files.ts';
@@ -58,6 +58,7 @@ export class NodeDevices implements AsyncDisposable {
   #configVersion: string | undefined;
   #memory: Memory = {};
   #hardware: Hardware = { devices: [], hasVhostNet: false, hasRdmaCm: false };
+  readonly #changes: Changes;
   #seen: string | undefined;
   #seenAt = 0;
   /** What was complained about last, so that it is said once. */
@@ -68,6 +69,7 @@ export class NodeDevices implements AsyncDisposable {
 
   private constructor(options: DevicePluginOptions) {
     this.#options = options;
+    this.#changes = new Changes(options.root ?? sysfsRoot);
   }
 
   /** Looks once, then again and again. What fails is told in the log, and tried again. */
@@ -180,7 +182,7 @@ export class NodeDevices implements AsyncDisposable {
   async #hasChanged(): Promise<boolean> {
     const { root = sysfsRoot } = this.#options;
     const carriers = await (this.#options.defaultInterfaces ?? nodeDefaultInterfaces)();
-    const seen = `${await fingerprint(root)} ${carriers.join(' ')}`;
+    const seen = `${await this.#changes.fingerprint()} ${carriers.join(' ')}`;
     const now = Date.now();
     if (seen === this.#seen && now - this.#seenAt < everythingAfter) return false;
     const found = recall(await discover({ root, defaultInterfaces: carriers }), this.#memory);
@@ -188,7 +190,7 @@ export class NodeDevices implements AsyncDisposable {
     this.#seen = seen;
     this.#seenAt = now;
     const memory = remember(found, this.#memory);
-    if (JSON.stringify(memory) !== JSON.stringify(this.#memory)) {
+    if (memory !== this.#memory) {
       this.#memory = memory;
       await this.#try({ file: this.#options.memoryFile }, () => writeMemory(this.#options.memoryFile, memory));
     }

@@ -77,16 +77,26 @@ const types: Readonly<Record<string, DeviceType>> = { '02': 'netDevice', '12': '
 /** ARPHRD_* of linux/if_arp.h. */
 const linkTypes: Readonly<Record<string, string>> = { 1: 'ether', 32: 'infiniband' };
 
-/** A PCI device as its directory has it. */
-interface Function {
-  readonly address: string;
-  readonly directory: string;
-  readonly entries: ReadonlySet<string>;
+/** What a device is, which all VFs of a physical function are alike. */
+interface Model {
   readonly type: DeviceType;
   readonly vendor: string;
   readonly device: string;
-  readonly driver: string | undefined;
 }
+
+/** A PCI device as its directory has it. */
+interface Function extends Model {
+  readonly address: string;
+  readonly directory: string;
+  /** Names in it that are of use. */
+  readonly entries: ReadonlySet<string>;
+  readonly driver: string | undefined;
+  /** The physical function of a VF. */
+  readonly pf: string | undefined;
+}
+
+const ofUse =
+  /^(acpi_index|driver|infiniband(_verbs|_mad)?|iommu_group|net|physfn|uio|virtfn\d+|virtio\d+|\w[\w-]*\.\w[\w-]*\.\d+)$/;
 
 /** @throws {Error} when there is no sysfs. */
 export async function discover({ root = sysfsRoot, defaultInterfaces }: DiscoverOptions): Promise<Hardware> {
@@ -95,17 +105,17 @@ export async function discover({ root = sysfsRoot, defaultInterfaces }: Discover
   const carriers = await carriersOf(root, defaultInterfaces);
   const vdpa = await vdpaDevices(root);
   const functions: Function[] = [];
+  const models = new Map<string, Model | undefined>();
   for (const address of (await readdir(bus)).sort()) {
     await breath.take();
-    const found = isDeviceName('pci', address) ? readFunction(join(bus, address), address) : undefined;
+    const found = isDeviceName('pci', address) ? readFunction(join(bus, address), address, models) : undefined;
     if (found !== undefined) functions.push(found);
   }
   const physical = new Physical(bus, functions);
   const devices: Device[] = [];
   for (const each of functions) {
     await breath.take();
-    const { address, directory, entries, type, vendor, device, driver } = each;
-    const pf = entries.has('physfn') ? targetOf(join(directory, 'physfn')) : undefined;
+    const { address, directory, entries, type, vendor, device, driver, pf } = each;
     const interfaces = interfacesIn(directory, entries);
     const shared = {
       pciAddress: address,
@@ -157,17 +167,28 @@ export async function discover({ root = sysfsRoot, defaultInterfaces }: Discover
 }
 
 /** @returns undefined for a device of another class, or one that has just gone. */
-function readFunction(directory: string, address: string): Function | undefined {
-  // pci:v00008086d000010CAsv...sd...bc02sc00i00 (modalias_show, pci-sysfs.c)
-  const alias = /^pci:v0000([\dA-F]{4})d0000([\dA-F]{4}).*bc([\dA-F]{2})sc/.exec(
-    textOf(join(directory, 'modalias')) ?? '',
-  );
-  const [, vendor = '', device = '', pciClass = ''] = alias ?? [];
-  const type = types[pciClass];
-  if (type === undefined) return undefined;
-  const entries = new Set(namesIn(directory));
+function readFunction(
+  directory: string,
+  address: string,
+  models: Map<string, Model | undefined>,
+): Function | undefined {
+  const entries = new Set(namesIn(directory).filter((name) => ofUse.test(name)));
+  const pf = entries.has('physfn') ? targetOf(join(directory, 'physfn')) : undefined;
+  const key = pf ?? `own ${address}`;
+  if (!models.has(key)) models.set(key, readModel(directory));
+  const model = models.get(key);
+  if (model === undefined) return undefined;
   const driver = entries.has('driver') ? targetOf(join(directory, 'driver')) : undefined;
-  return { address, directory, entries, type, vendor: vendor.toLowerCase(), device: device.toLowerCase(), driver };
+  return { address, directory, entries, ...model, driver, pf };
+}
+
+function readModel(directory: string): Model | undefined {
+  // pci:v00008086d000010CAsv...sd...bc02sc00i00 (modalias_show, pci-sysfs.c)
+  const alias = textOf(join(directory, 'modalias')) ?? '';
+  const [, vendor = '', device = '', pciClass = ''] =
+    /^pci:v0000([\dA-F]{4})d0000([\dA-F]{4}).*bc([\dA-F]{2})sc/.exec(alias) ?? [];
+  const type = types[pciClass];
+  return type && { type, vendor: vendor.toLowerCase(), device: device.toLowerCase() };
 }
 
 /** What is read alike of a PCI device and of an auxiliary one. */

@@ -57,14 +57,36 @@ export function recall(hardware: Hardware, memory: Memory): Hardware {
   return { ...hardware, devices: named };
 }
 
-/** What is to be remembered of devices as they were recalled. */
+/**
+ * What is to be remembered of devices as they were recalled.
+ *
+ * @returns `memory` itself when that is the same.
+ */
 export function remember({ devices }: Hardware, memory: Memory): Memory {
-  const facts = devices.flatMap(({ id, vendor, device, interfaces, linkType, pKey, rdma, pf }) => {
-    const name = id === pf.address ? pf.interface : (interfaces[0] ?? memory[id]?.interface);
-    if (name === undefined && rdma === undefined) return [];
-    return [[id, { vendor, device, interface: name, linkType, pKey, rdma: rdma && copy(rdma) }]] as const;
-  });
-  return schema.parse(JSON.parse(JSON.stringify(Object.fromEntries(facts))));
+  const facts: Record<string, Memory[string]> = {};
+  let count = 0;
+  let isOther = false;
+  for (const { id, vendor, device, interfaces, linkType, pKey, rdma, pf } of devices) {
+    const before = memory[id];
+    const name = id === pf.address ? pf.interface : (interfaces[0] ?? before?.interface);
+    if (name === undefined && rdma === undefined) continue;
+    const known = before?.vendor === vendor && before.device === device && before.interface === name;
+    const isSame = known && before.linkType === linkType && before.pKey === pKey && isSameRdma(before.rdma, rdma);
+    facts[id] = isSame
+      ? before
+      : {
+          vendor,
+          device,
+          interface: name,
+          linkType,
+          pKey,
+          rdma: rdma && { names: [...rdma.names], files: [...rdma.files] },
+        };
+    isOther ||= !isSame;
+    count++;
+  }
+  return isOther || count !== Object.keys(memory).length ? facts : memory;
 }
 
-const copy = ({ names, files }: NonNullable<Device['rdma']>) => ({ names: [...names], files: [...files] });
+const isSameRdma = (one: Device['rdma'], other: Device['rdma']): boolean =>
+  one?.names.join() === other?.names.join() && one?.files.join() === other?.files.join();

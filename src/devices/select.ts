@@ -46,22 +46,30 @@ function useOf({ defaultRoute, vfs }: Device): string | undefined {
   return undefined;
 }
 
+/** Of what a list of values is, which list, and what a device has. */
+const lists: readonly (readonly [what: string, wanted: (selector: Selector) => readonly string[], has: Has])[] = [
+  ['vendor', ({ vendors }) => vendors, ({ vendor }) => vendor],
+  ['device', ({ devices }) => devices, ({ device }) => device],
+  ['driver', ({ drivers }) => drivers, ({ driver }) => driver],
+  ['PCI address', ({ pciAddresses }) => pciAddresses, ({ id }) => id],
+  ['acpi_index', ({ acpiIndexes }) => acpiIndexes, ({ acpiIndex }) => acpiIndex],
+  ['link type', ({ linkTypes }) => linkTypes, ({ linkType }) => linkType],
+  ['partition key', ({ pKeys }) => pKeys, ({ pKey }) => pKey],
+  ['DDP profile', ({ ddpProfiles }) => ddpProfiles, ({ ddpProfile }) => ddpProfile],
+  ['auxiliary type', ({ auxTypes }) => auxTypes, ({ auxType }) => auxType],
+];
+
+type Has = (device: Device) => string | undefined;
+
 /** Why a selector does not match a device; undefined when it does. */
 function mismatch(device: Device, selector: Selector, { hasVhostNet }: Hardware): string | undefined {
-  const lists: readonly (readonly [key: string, wanted: readonly string[], found: string | undefined])[] = [
-    ['vendor', selector.vendors, device.vendor],
-    ['device', selector.devices, device.device],
-    ['driver', selector.drivers, device.driver],
-    ['PCI address', selector.pciAddresses, device.id],
-    ['acpi_index', selector.acpiIndexes, device.acpiIndex],
-    ['link type', selector.linkTypes, device.linkType],
-    ['partition key', selector.pKeys, device.pKey],
-    ['DDP profile', selector.ddpProfiles, device.ddpProfile],
-    ['auxiliary type', selector.auxTypes, device.auxType],
-  ];
-  for (const [what, wanted, found] of lists) {
-    if (wanted.length === 0 || (found !== undefined && wanted.includes(found))) continue;
-    return `its ${what} is ${found ?? 'unknown'}, not ${wanted.join(' or ')}`;
+  for (const [what, wantedOf, has] of lists) {
+    const wanted = wantedOf(selector);
+    if (wanted.length === 0) continue;
+    const found = has(device);
+    if (found === undefined || !wanted.includes(found)) {
+      return `its ${what} is ${found ?? 'unknown'}, not ${wanted.join(' or ')}`;
+    }
   }
   return (
     outOfRange('physical function', selector.pfNames, device.pf.interface, device) ??
