@@ -23,6 +23,7 @@ const IFLA_LINK_NETNSID = 37;
 const IFLA_PROMISCUITY = 30;
 const IFLA_EXT_MASK = 29;
 const IFLA_ALT_IFNAME = 53;
+const IFLA_PARENT_DEV_NAME = 56;
 /** IFNAMSIZ without the zero byte at its end: a longer name can only be an alternative one. */
 const longestName = 15;
 /** Leaves counters out of the answer, which nobody here reads. */
@@ -69,6 +70,8 @@ export interface Link {
   readonly txQueueLength: number;
   /** How many want it promiscuous. */
   readonly promiscuity: number;
+  /** The name of its hardware on the bus, such as `0000:00:06.0`. Kernels before 5.14 do not tell. */
+  readonly parentDevice: string | undefined;
   /** Undefined for hardware and loopback. */
   readonly kind: string | undefined;
   /** The kind's own settings, for the kinds that are known here. */
@@ -238,6 +241,7 @@ function decodeLink(payload: Buffer): Link {
     alias: attributes.text(IFLA_IFALIAS),
     txQueueLength: attributes.u32(IFLA_TXQLEN) ?? 0,
     promiscuity: attributes.u32(IFLA_PROMISCUITY) ?? 0,
+    parentDevice: attributes.text(IFLA_PARENT_DEV_NAME),
     kind,
     data,
   };

@@ -64,6 +64,30 @@ export function physicalFunctionOf(name: string, root: string = sysfsRoot): Prom
   return targetOf(join(deviceDirectory('pci', name, root), 'physfn'));
 }
 
+/** A virtual function's place. */
+export interface VirtualFunction {
+  /** The PCI address of the physical function that it belongs to. */
+  readonly physicalFunction: string;
+  /** Its number there, from 0. */
+  readonly number: number;
+}
+
+/**
+ * Whose virtual function a PCI device is (Documentation/ABI/testing/sysfs-bus-pci: physfn, virtfnN).
+ *
+ * @param name Its PCI address.
+ * @returns undefined when it is none.
+ */
+export async function virtualFunctionOf(name: string, root: string = sysfsRoot): Promise<VirtualFunction | undefined> {
+  const physicalFunction = await physicalFunctionOf(name, root);
+  if (physicalFunction === undefined) return undefined;
+  const directory = deviceDirectory('pci', physicalFunction, root);
+  const links = (await namesIn(directory)).filter((each) => /^virtfn\d+$/.test(each));
+  const targets = await Promise.all(links.map((link) => targetOf(join(directory, link))));
+  const link = links[targets.indexOf(name.toLowerCase())];
+  return link === undefined ? undefined : { physicalFunction, number: Number(link.slice('virtfn'.length)) };
+}
+
 /** The hardware of a network interface. */
 export interface InterfaceDevice {
   /** Such as `pci`, `virtio`, `auxiliary`, `usb`. */

@@ -14,6 +14,7 @@ import {
   isDeviceName,
   isDevicePath,
   physicalFunctionOf,
+  virtualFunctionOf,
 } from '../../src/linux/sysfs.ts';
 
 /** A node with a virtio interface, an ENA one, a physical function with a virtual one, and what hangs on them. */
@@ -24,6 +25,7 @@ const tree: readonly [device: string, bus: string, driver: string | undefined, i
   ['pci0000:00/0000:00:1f.7/10000:3b:00.0', 'pci', 'mlx5_core', ['ens9np0', 'ens9np0r1']],
   ['pci0000:00/0000:00:1f.7/10000:3b:00.1', 'pci', 'vfio-pci', []],
   ['pci0000:00/0000:00:1f.7/10000:3b:00.2', 'pci', undefined, []],
+  ['pci0000:00/0000:00:1f.7/10000:3b:00.3', 'pci', undefined, []],
   ['pci0000:00/0000:00:1f.7/10000:3b:00.0/mlx5_core.sf.2', 'auxiliary', 'mlx5_core.sf', ['sf2']],
   ['pci0000:00/0000:00:14.0/usb1/1-1', 'usb', 'cdc_ether', ['usb0']],
 ];
@@ -54,6 +56,8 @@ before(async () => {
   const slot = join(root, 'devices', 'pci0000:00/0000:00:1f.7');
   await linkTo(join(slot, '10000:3b:00.1', 'physfn'), join(slot, '10000:3b:00.0'));
   await linkTo(join(slot, '10000:3b:00.0', 'virtfn0'), join(slot, '10000:3b:00.1'));
+  await linkTo(join(slot, '10000:3b:00.3', 'physfn'), join(slot, '10000:3b:00.0'));
+  await linkTo(join(slot, '10000:3b:00.0', 'virtfn11'), join(slot, '10000:3b:00.3'));
 });
 
 after(() => rm(root, { recursive: true }));
@@ -109,6 +113,14 @@ test('a virtual function tells its physical function, and nobody else one', asyn
   assert.equal(await physicalFunctionOf('10000:3b:00.1', root), '10000:3b:00.0');
   assert.equal(await physicalFunctionOf('10000:3b:00.0', root), undefined);
   assert.equal(await physicalFunctionOf('0000:00:09.0', root), undefined);
+});
+
+test('a virtual function tells its number there, and nobody else one', async () => {
+  assert.deepEqual(await virtualFunctionOf('10000:3B:00.1', root), { physicalFunction: '10000:3b:00.0', number: 0 });
+  assert.deepEqual(await virtualFunctionOf('10000:3b:00.3', root), { physicalFunction: '10000:3b:00.0', number: 11 });
+  for (const name of ['10000:3b:00.0', '10000:3b:00.2', '0000:00:09.0']) {
+    assert.equal(await virtualFunctionOf(name, root), undefined, name);
+  }
 });
 
 const names: readonly [bus: Bus, text: string, valid: boolean][] = [
