@@ -9,7 +9,7 @@ import { Cluster } from '../kubernetes/cluster.ts';
 import { builtinPlugins } from '../plugins/builtin.ts';
 import { dhcp, dhcpLeases } from '../plugins/dhcp.ts';
 import { callAnswerer } from './calls.ts';
-import { clusterAccess } from './cluster-access.ts';
+import { clusterAccess, requireClusterAccess } from './cluster-access.ts';
 import { keepCniConfig } from './cni-config/keep.ts';
 import type { ConfigKeeper } from './cni-config/keeper.ts';
 import { type DaemonConfig, reportUnused } from './config.ts';
@@ -65,6 +65,7 @@ export interface Daemon {
 export async function startDaemon(config: DaemonConfig, options: DaemonOptions): Promise<Daemon> {
   const { log, plugins = builtinPlugins, stopMs = 25_000 } = options;
   reportUnused(config, log);
+  requireClusterAccess(config);
   await using starting = new AsyncDisposableStack();
 
   await mkdir(config.stateDir, { recursive: true, mode: 0o700 });
