@@ -98,7 +98,7 @@ describe('the client of DHCP', () => {
       now = due;
       assert.equal(sent(step), 'discover, to all');
     }
-    assert.deepEqual(waits, [2, 4, 8, 16, 32, 64, 64, 64]);
+    assert.deepEqual(waits, [1, 2, 4, 8, 16, 32, 64, 64]);
   });
 
   const strangers: readonly [what: string, more: Partial<Message>][] = [
@@ -163,12 +163,13 @@ describe('the client of DHCP', () => {
       '822.5 s: request, to 10.0.0.1, has 10.0.0.9',
       '850 s: request, to all, has 10.0.0.9',
       '855 s: discover, to all, wants 10.0.0.9',
-      '857 s: discover, to all, wants 10.0.0.9',
-      '861 s: discover, to all, wants 10.0.0.9',
-      '869 s: discover, to all, wants 10.0.0.9',
-      '885 s: discover, to all, wants 10.0.0.9',
-      '917 s: discover, to all, wants 10.0.0.9',
-      '981 s: discover, to all, wants 10.0.0.9',
+      '856 s: discover, to all, wants 10.0.0.9',
+      '858 s: discover, to all, wants 10.0.0.9',
+      '862 s: discover, to all, wants 10.0.0.9',
+      '870 s: discover, to all, wants 10.0.0.9',
+      '886 s: discover, to all, wants 10.0.0.9',
+      '918 s: discover, to all, wants 10.0.0.9',
+      '982 s: discover, to all, wants 10.0.0.9',
       '1000 s: nothing',
     ]);
   });

@@ -68,8 +68,11 @@ export interface Step {
   readonly send?: Sending | undefined;
 }
 
-/** Milliseconds until a message is sent again: the first, and the longest. RFC 2131, section 4.1, has 4 s and 64 s. */
-const firstWait = 2_000;
+/**
+ * Milliseconds until a message is sent again: the first time, and the longest. RFC 2131, section 4.1, has 4 s and 64 s; an
+ * interface that has just come up loses the first message often.
+ */
+const firstWait = 1_000;
 const longestWait = 64_000;
 /** To renew, half of the time that is left, but at least this (section 4.4.5). */
 const shortestRenewal = 60_000;

@@ -78,8 +78,8 @@ export interface Exchange {
  * Goes on from a step until there is a lease, or none to be had, or the time is up.
  *
  * Nothing waits for the socket: it is looked at, at first after a millisecond, then after a twentieth of the time that the
- * answer has taken so far. So a hundred leases that wait for a server that is gone take 200 looks a second, of some
- * microseconds each, and no thread.
+ * answer has taken so far. A hundred leases that wait for a server that is gone take a twentieth of a processor in their
+ * first seconds, less from then on, and no thread.
  *
  * @throws {Error} the signal's reason.
  */

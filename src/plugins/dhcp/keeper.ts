@@ -1,8 +1,8 @@
 import { readFileSync } from 'node:fs';
 import { uptime } from 'node:os';
 import { CniError, ErrorCode } from '../../cni/error.ts';
-import { formatIP } from '../../net/ip.ts';
-import { type Client, discover, dueAt, elapse, release, resume, type State, usable } from './client.ts';
+import { ask, offeredIn } from './ask.ts';
+import { type Client, dueAt, elapse, release, resume, type State, usable } from './client.ts';
 import { type Clock, exchange, Port } from './exchange.ts';
 import type { Lease } from './lease.ts';
 import { type Holder, keyOf, type LeaseRecord, LeaseRecords } from './records.ts';
@@ -34,8 +34,6 @@ const retryAfter = 30_000;
 
 /** Who is to have a lease, and how it is asked for. */
 export type Applicant = Omit<LeaseRecord, 'status' | 'lease' | 'lostRoutes' | 'offered' | 'bootId'>;
-
-type Offered = NonNullable<LeaseRecord['offered']>;
 
 /** Looking for a server, from now on. */
 const seeking: State = { at: 'selecting', xid: 0, since: 0, dueAt: 0, tries: 0, refusals: [] };
@@ -82,12 +80,17 @@ export class LeaseKeeper {
     }
     const record: LeaseRecord = { ...applicant, bootId: bootId(), status: 'asked' };
     using seat = await Seat.open(record);
-    if (seat === undefined) throw failure(`interface "${record.ifName}" is gone from ${record.netns}`);
+    if (seat === undefined) {
+      throw new CniError(ErrorCode.Internal, `interface "${record.ifName}" is gone from ${record.netns}`);
+    }
     using port = new Port(seat.namespace, record.index);
     await using undo = new AsyncDisposableStack();
     undo.defer(() => this.#records.remove(record));
     const client = clientOf(record, seat);
-    const lease = await this.#ask(record, client, port, (offered) => {
+    const question = { record, client, port, clock: this.#clock, patience: this.#patience };
+    const lease = await ask(question, async (offered) => {
+      // DEL can give it back, also where this process ends before it knows the answer.
+      await this.#records.write({ ...record, offered });
       undo.defer(() => port.send(release(client, offered)));
     });
     const bound: LeaseRecord = { ...record, status: 'bound', lease };
@@ -146,38 +149,6 @@ export class LeaseKeeper {
   async close(): Promise<void> {
     this.#log = undefined;
     await Promise.all([...this.#kept.values()].map(({ record }) => this.#stop(record)));
-  }
-
-  /**
-   * @param asked Told of what is asked for, before it is.
-   * @throws {CniError} where there is no lease to be had.
-   */
-  async #ask(record: LeaseRecord, client: Client, port: Port, asked: (offered: Offered) => void): Promise<Lease> {
-    let offered: Offered | undefined;
-    let refusals: readonly string[] = [];
-    const entered = async (state: State): Promise<void> => {
-      if ('refusals' in state) refusals = state.refusals;
-      if (state.at !== 'requesting' || state.tries > 1) return;
-      offered = offeredIn(state);
-      // DEL can give it back, also where this process ends before it knows the answer.
-      await this.#records.write({ ...record, offered });
-      asked(offered);
-    };
-    const now = this.#clock();
-    const { signal } = new AbortController();
-    const terms = { client, port, clock: this.#clock, signal, giveUpAt: now + this.#patience, entered };
-    const state = await exchange(terms, discover(client, now));
-    if (state.at === 'bound') return state.lease;
-    const network = `network "${record.network}"`;
-    if (state.at === 'refused') throw failure(`${network}: ${state.problem}`);
-    const within = `within ${this.#patience / 1000} s${refusals.length > 0 ? `, and said: ${refusals.at(-1)}` : ''}`;
-    throw new CniError(
-      ErrorCode.TryAgainLater,
-      offered === undefined
-        ? `${network}: no DHCP server offered an address to interface "${record.ifName}" ${within}`
-        : `${network}: DHCP server ${offered.server} did not grant the address that it offered ${within}`,
-      'the server may be down or out of addresses, or may not be on the network that the interface leads to',
-    );
   }
 
   #keep(record: LeaseRecord): void {
@@ -308,11 +279,6 @@ function clientOf({ options, broadcast }: LeaseRecord, { link }: Seat): Client {
   };
 }
 
-function offeredIn({ offer }: State & { at: 'requesting' }): Offered {
-  const text = (bytes: Uint8Array): string => formatIP({ family: 4, bytes });
-  return { address: `${text(offer.address)}/32`, server: text(offer.server), serverMac: offer.serverMac };
-}
-
 /** Whether a record is of the same interface, and the same question to the server. */
 const isOf = (record: LeaseRecord, { netnsId, index, options }: Applicant): boolean =>
   record.netnsId === netnsId && record.index === index && JSON.stringify(record.options) === JSON.stringify(options);
@@ -329,5 +295,3 @@ function bootId(): string {
   boot ??= readFileSync('/proc/sys/kernel/random/boot_id', 'utf8').trim();
   return boot;
 }
-
-const failure = (message: string): CniError => new CniError(ErrorCode.Internal, message);
