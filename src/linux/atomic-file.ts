@@ -1,5 +1,5 @@
 import { constants } from 'node:fs';
-import { open, rename, unlink } from 'node:fs/promises';
+import { type FileHandle, open, rename, unlink } from 'node:fs/promises';
 import { dirname } from 'node:path';
 
 /** CNI runtimes pass over a file with this ending. */
@@ -16,9 +16,8 @@ export const isUnfinished = (name: string): boolean => name.endsWith(unfinished)
  */
 export async function writeAtomically(path: string, content: string | Uint8Array, mode = 0o600): Promise<void> {
   const temporary = path + unfinished;
-  await removeFile(temporary);
   try {
-    await using file = await open(temporary, 'wx', mode);
+    await using file = await openNew(temporary, mode);
     await file.writeFile(content);
     await file.sync();
     await rename(temporary, path);
@@ -30,9 +29,23 @@ export async function writeAtomically(path: string, content: string | Uint8Array
   await directory.sync();
 }
 
+/** What a process that was killed left under the name is in nobody's use. */
+async function openNew(path: string, mode: number): Promise<FileHandle> {
+  try {
+    return await open(path, 'wx', mode);
+  } catch (error) {
+    if (!hasCode(error, 'EEXIST')) throw error;
+    await removeFile(path);
+    return open(path, 'wx', mode);
+  }
+}
+
 /** Removes a file; none is no error. */
 export async function removeFile(path: string): Promise<void> {
   await unlink(path).catch((error: unknown) => {
-    if (!(error instanceof Error && 'code' in error && error.code === 'ENOENT')) throw error;
+    if (!hasCode(error, 'ENOENT')) throw error;
   });
 }
+
+const hasCode = (error: unknown, code: string): boolean =>
+  error instanceof Error && 'code' in error && error.code === code;

@@ -40,8 +40,12 @@ export function backupOf(
       const sysctl = { ...present.sysctl, ...before?.sysctl };
       const merged = { ...present, ...before, sysctl: Object.keys(sysctl).length > 0 ? sysctl : undefined };
       if (Object.values(merged).every((value) => value === undefined)) return;
-      await mkdir(directory, { recursive: true, mode: 0o700 });
-      await writeAtomically(path, JSON.stringify(merged, null, 1));
+      const write = (): Promise<void> => writeAtomically(path, JSON.stringify(merged, null, 1));
+      await write().catch(async (error: unknown) => {
+        if (!isMissing(error)) throw error;
+        await mkdir(directory, { recursive: true, mode: 0o700 });
+        await write();
+      });
     },
     read: () => read(path),
     remove: () => removeFile(path),
@@ -54,7 +58,9 @@ async function read(path: string): Promise<Backup | undefined> {
     return schema.safeParse(JSON.parse(await readFile(path, 'utf8'))).data;
   } catch (error) {
     if (error instanceof SyntaxError) return undefined;
-    if (error instanceof Error && 'code' in error && error.code === 'ENOENT') return undefined;
+    if (isMissing(error)) return undefined;
     throw error;
   }
 }
+
+const isMissing = (error: unknown): boolean => error instanceof Error && 'code' in error && error.code === 'ENOENT';
