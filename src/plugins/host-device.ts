@@ -52,7 +52,7 @@ export const createHostDevice = (sysfs: string = sysfsRoot): Plugin => ({
     using container = Container.open(call.attachment);
     if (await isUserspaceDriven(wanted, sysfs)) return addUserspaceDriven(call);
     using node = openNode();
-    const device = await deviceOf(node, wanted, sysfs);
+    const device = await deviceOf(node, wanted, ifName, sysfs);
     await refuseTakenName(container, ifName);
 
     await using undo = new AsyncDisposableStack();
@@ -116,10 +116,11 @@ function dnsOf({ config }: PluginCall, ipam: Result | undefined): ResultDNS {
   return ipam === undefined ? {} : parsePluginConfig(schema, config).dns;
 }
 
-async function deviceOf(node: Place, { selection }: Wanted, sysfs: string): Promise<Link> {
+/** The device, under its own name: a DEL that came before the kernel had put it back on the node could not give it that. */
+async function deviceOf(node: Place, { selection }: Wanted, ifName: string, sysfs: string): Promise<Link> {
   const found = await findDevice(node.netlink, selection, sysfs);
-  if (found !== undefined) return found;
-  const returned = selection.by === 'device' ? await findReturned(node.netlink, selection.name) : undefined;
+  if (found !== undefined && !isReturned(found, ifName)) return found;
+  const returned = found ?? (selection.by === 'device' ? await findReturned(node.netlink, selection.name) : undefined);
   if (returned?.alias === undefined) throw await notFound(node.netlink, selection);
   await renameOnNode(node, returned, returned.alias);
   return { ...returned, name: returned.alias, alias: undefined };
@@ -171,7 +172,12 @@ async function takeReturned(node: Place, { selection }: Wanted, { ifName }: Atta
     selection.by === 'device'
       ? await findReturned(node.netlink, selection.name)
       : await findDevice(node.netlink, selection, sysfs);
-  if (link?.alias === undefined || link.flags.up || link.alias === link.name) return;
+  if (link?.alias !== undefined && isReturned(link, ifName)) await renameOnNode(node, link, link.alias);
+}
+
+/** Whether a device of the node has a container's name, from which the kernel put it back; its own is its alias. */
+function isReturned({ name, alias, flags }: Link, ifName: string): boolean {
+  if (alias === undefined || alias === name || flags.up) return false;
   // devN is the kernel's own choice where the node has an interface of that name (default_device_exit_net).
-  if (link.name === ifName || /^dev\d+$/.test(link.name)) await renameOnNode(node, link, link.alias);
+  return name === ifName || /^dev\d+$/.test(name);
 }

@@ -347,11 +347,13 @@ describe('host-device', () => {
         assert.equal((await stateOf(own))?.['alias'], undefined);
         assert.equal((await stateOf(own))?.['address'], mac);
       }
-      await comeBack();
-      await using pod = await testNamespace();
-      await runner.add(config('host-device', { device: own }), attachment(pod.path));
-      await runner.delete(config('host-device', { device: own }), attachment(pod.path));
-      assert.equal((await stateOf(own))?.['address'], mac);
+      for (const keys of [{ device: own }, { hwaddr: mac }]) {
+        await comeBack();
+        await using pod = await testNamespace();
+        await runner.add(config('host-device', keys), attachment(pod.path));
+        await runner.delete(config('host-device', keys), attachment(pod.path));
+        assert.equal((await stateOf(own))?.['address'], mac);
+      }
     });
   }
 
