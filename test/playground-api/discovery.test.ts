@@ -23,6 +23,7 @@ test('older clients go from groups to versions to resources', () => {
     'k8s.cni.cncf.io',
     'resource.k8s.io',
     'certificates.k8s.io',
+    'admissionregistration.k8s.io',
   ]);
   const group = discovered('/apis/k8s.cni.cncf.io').body;
   assert.equal(textAt(group, 'preferredVersion.groupVersion'), 'k8s.cni.cncf.io/v1');
@@ -34,6 +35,7 @@ test('older clients go from groups to versions to resources', () => {
     'namespaces',
     'namespaces/status',
     'events',
+    'secrets',
   ]);
   const [network] = listAt(discovered('/apis/k8s.cni.cncf.io/v1').body, 'resources');
   assert.deepEqual(at(network, 'shortNames'), ['net-attach-def']);
@@ -46,12 +48,19 @@ test('newer clients get all of it in one document of its own type', () => {
   const [group] = listAt(core.body, 'items');
   const [version] = listAt(group, 'versions');
   assert.ok(version !== undefined);
-  assert.deepEqual(textsAt(version, 'resources', 'resource'), ['pods', 'nodes', 'namespaces', 'events']);
-  assert.deepEqual(textsAt(version, 'resources', 'scope'), ['Namespaced', 'Cluster', 'Cluster', 'Namespaced']);
+  assert.deepEqual(textsAt(version, 'resources', 'resource'), ['pods', 'nodes', 'namespaces', 'events', 'secrets']);
+  assert.deepEqual(textsAt(version, 'resources', 'scope'), [
+    'Namespaced',
+    'Cluster',
+    'Cluster',
+    'Namespaced',
+    'Namespaced',
+  ]);
   assert.deepEqual(textsAt(discovered('/apis', aggregated).body, 'items', 'metadata.name'), [
     'k8s.cni.cncf.io',
     'resource.k8s.io',
     'certificates.k8s.io',
+    'admissionregistration.k8s.io',
   ]);
 });
 
@@ -63,6 +72,7 @@ test('a schema that has just enough for kubectl to leave the checking of fields 
     'apis/k8s.cni.cncf.io/v1',
     'apis/resource.k8s.io/v1',
     'apis/certificates.k8s.io/v1',
+    'apis/admissionregistration.k8s.io/v1',
   ]);
   const served = at(discovered('/openapi/v3/api/v1').body, 'paths');
   assert.ok(JSON.stringify(served).includes('"fieldValidation"'));

@@ -59,9 +59,9 @@ test('what the API server refuses is refused, with its reason', () => {
   refuses(() => given.create(pod('a..b')), 'Invalid', /metadata\.name/);
   refuses(() => given.create(pod('b', { namespace: 'nope' })), 'NotFound', /^namespaces "nope" not found$/);
   refuses(
-    () => given.create({ ...pod('b'), kind: 'Secret' }),
+    () => given.create({ ...pod('b'), kind: 'ConfigMap' }),
     'BadRequest',
-    /^no kind "Secret" of "v1" is served here$/,
+    /^no kind "ConfigMap" of "v1" is served here$/,
   );
   refuses(() => given.get(pods, 'team', 'a'), 'NotFound', /^pods "a" not found$/);
   refuses(

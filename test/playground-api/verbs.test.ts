@@ -148,7 +148,7 @@ const refused: ReadonlyArray<{
 }> = [
   {
     what: 'a path that leads nowhere',
-    request: ['GET', '/api/v1/secrets'],
+    request: ['GET', '/api/v1/configmaps'],
     status: 404,
     message: /^the server could not find the requested resource$/,
   },

@@ -3,13 +3,13 @@ import { generateKeyPair } from 'node:crypto';
 import { once } from 'node:events';
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { request } from 'node:https';
-import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { text } from 'node:stream/consumers';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { promisify } from 'node:util';
 import { authority } from './authority.ts';
+import { freePort } from './free-port.ts';
 
 /** How a server is reached, and as whom. */
 export interface Endpoint {
@@ -200,15 +200,4 @@ async function answers({ url, ca, token }: Endpoint, path: string): Promise<bool
   const [response] = await once(outgoing, 'response');
   await text(response);
   return response.statusCode === 200;
-}
-
-/** A port of loopback that was free just now. */
-async function freePort(): Promise<number> {
-  const server = createServer().listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  const address = server.address();
-  server.close();
-  await once(server, 'close');
-  if (address === null || typeof address === 'string') throw new Error('a server without a port');
-  return address.port;
 }

@@ -2,6 +2,7 @@ import type { IncomingMessage } from 'node:http';
 import { z } from 'zod';
 import { isJsonObject, type JsonValue } from '../../cni/json.ts';
 import { issuesOf } from '../../kubernetes/issues.ts';
+import { admit } from './admission.ts';
 import { Failure } from './failure.ts';
 import { type KubernetesObject, objectSchema, type StoredObject } from './object.ts';
 import { patcherOf } from './patch.ts';
@@ -18,6 +19,8 @@ export interface Call {
   readonly target: Target;
   readonly query: URLSearchParams;
   readonly store: Store;
+  /** Shows whoever made the request something. */
+  readonly warn: (text: string) => void;
 }
 
 export interface Answer {
@@ -121,7 +124,21 @@ export function versionOf(text: string): number {
 
 async function create(call: Call): Promise<Answer> {
   const object = readObject(call, await jsonOf(call.request));
-  return one(call, call.store.create(object), 201);
+  return one(call, call.store.create(await admitted(call, 'CREATE', object)), 201);
+}
+
+/** The object as webhooks leave it. @throws {Failure} when one of them refuses it. */
+async function admitted(
+  { store, target, warn }: Call,
+  operation: 'CREATE' | 'UPDATE',
+  object: KubernetesObject,
+  oldObject?: KubernetesObject,
+): Promise<KubernetesObject> {
+  const { resource, namespace, subresource } = target;
+  if (subresource !== undefined) return object;
+  const { object: final, warnings } = await admit(store, { operation, resource, namespace, object, oldObject });
+  for (const text of warnings) warn(text);
+  return final;
 }
 
 /** What kubectl sends for `create -f` and `apply -f`; for `create namespace` and its like it sends protobuf. */
@@ -134,7 +151,9 @@ async function jsonOf(request: IncomingMessage): Promise<JsonValue> {
 
 async function replace(call: Call, name: string): Promise<KubernetesObject> {
   const object = readObject(call, await jsonOf(call.request), name);
-  return call.store.update(object, call.target.subresource ?? 'object');
+  const { store, target } = call;
+  const before = store.find(target.resource, target.namespace, name);
+  return store.update(await admitted(call, 'UPDATE', object, before), target.subresource ?? 'object');
 }
 
 async function patch(call: Call, name: string): Promise<KubernetesObject> {
@@ -151,7 +170,8 @@ async function patch(call: Call, name: string): Promise<KubernetesObject> {
     throw invalid(resource, name, 'metadata.uid', `Invalid value: "${uid}": field is immutable`);
   }
   const metadata = { ...after.metadata, uid: before.metadata.uid };
-  return store.update({ ...after, metadata }, target.subresource ?? 'object');
+  const changed = await admitted(call, 'UPDATE', { ...after, metadata }, before);
+  return store.update(changed, target.subresource ?? 'object');
 }
 
 const deleteOptionsSchema = z.object({

@@ -143,6 +143,40 @@ export const certificateSigningRequests: Resource = {
   fields: ['spec.signerName'],
 };
 
+export const secrets: Resource = {
+  ...core,
+  kind: 'Secret',
+  plural: 'secrets',
+  singular: 'secret',
+  namespaced: true,
+  status: false,
+  fields: ['type'],
+};
+
+const admission = {
+  group: 'admissionregistration.k8s.io',
+  version: 'v1',
+  shortNames: [],
+  categories: ['api-extensions'],
+  namespaced: false,
+  status: false,
+  fields: [],
+} as const;
+
+export const mutatingWebhookConfigurations: Resource = {
+  ...admission,
+  kind: 'MutatingWebhookConfiguration',
+  plural: 'mutatingwebhookconfigurations',
+  singular: 'mutatingwebhookconfiguration',
+};
+
+export const validatingWebhookConfigurations: Resource = {
+  ...admission,
+  kind: 'ValidatingWebhookConfiguration',
+  plural: 'validatingwebhookconfigurations',
+  singular: 'validatingwebhookconfiguration',
+};
+
 export const resources: readonly Resource[] = [
   pods,
   nodes,
@@ -152,6 +186,9 @@ export const resources: readonly Resource[] = [
   resourceClaims,
   resourceSlices,
   certificateSigningRequests,
+  secrets,
+  mutatingWebhookConfigurations,
+  validatingWebhookConfigurations,
 ];
 
 export function groupVersion(resource: Resource): string {

@@ -195,7 +195,11 @@ export class Api implements AsyncDisposable {
 
     const target = targetOf(url.pathname);
     if (target === undefined) throw new Failure('NotFound', 'the server could not find the requested resource');
-    const call: Call = { request, target, query: url.searchParams, store: this.#store };
+    // RFC 7234, section 5.5, as the API server has it: what kubectl prints as a warning. Headers are of plain characters.
+    const warn = (text: string): void => {
+      response.appendHeader('warning', `299 - ${JSON.stringify(text.replaceAll(/[^ -~]/g, '?'))}`);
+    };
+    const call: Call = { request, target, query: url.searchParams, store: this.#store, warn };
     if (request.method === 'GET' && isTrue(url.searchParams.get('watch'))) return this.#watch(call, response);
     const { status, body } = await answer(call);
     if (fault?.lost) return void request.socket.destroy();
