@@ -129,6 +129,7 @@ describe('messages of DHCP', () => {
       { routes: [{ dst: '0.0.0.0/0', gw: '10.0.0.1' }] },
     ],
     ['a prefix that is too long passed over', [option(121, 33, 10, 9, 0, 0, 0, 10, 0, 0, 1)], { routes: [] }],
+    ['a list of routes without end passed over', [[121, Buffer.alloc(5 * 1001)]], { routes: [] }],
     ['a domain with a line break passed over', [[15, Buffer.from('a\nnameserver 6.6.6.6')]], { dns: {} }],
     ['a name that points at itself passed over', [option(119, 1, 97, 0xc0, 2)], { dns: {} }],
   ];

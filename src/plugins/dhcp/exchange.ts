@@ -11,6 +11,9 @@ import { decodeMessage, encodeMessage, type Message } from './message.ts';
 const clientPort = 68;
 const serverPort = 67;
 
+/** Packets read before others have their turn: somebody may send them faster than they are read. */
+const mostAtOnce = 32;
+
 /** Milliseconds of a clock that runs on while the node sleeps, and is not set by anybody. */
 export type Clock = () => number;
 
@@ -38,15 +41,17 @@ export class Port implements Disposable {
     }
   }
 
-  /** A message that is there, and the hardware address that it came from. */
-  receive(): readonly [Message, string] | undefined {
-    for (;;) {
+  /** Messages that are there, each with the hardware address that it came from. */
+  receive(): (readonly [Message, string])[] {
+    const messages: (readonly [Message, string])[] = [];
+    for (let read = 0; read < mostAtOnce; read++) {
       const packet = this.#next();
-      if (packet === undefined) return undefined;
+      if (packet === undefined) break;
       const datagram = decodeDatagram(packet.data);
       const message = datagram?.source.port === serverPort ? decodeMessage(datagram.payload) : undefined;
-      if (message !== undefined) return [message, packet.from];
+      if (message !== undefined) messages.push([message, packet.from]);
     }
+    return messages;
   }
 
   #next(): ReturnType<PacketSocket['receive']> {
@@ -106,8 +111,8 @@ async function nextStep({ client, port, clock, signal, giveUpAt }: Exchange, sta
   const began = clock();
   for (;;) {
     const now = clock();
-    for (let got = port.receive(); got !== undefined; got = port.receive()) {
-      const step = receive(client, state, ...got, now);
+    for (const [message, from] of port.receive()) {
+      const step = receive(client, state, message, from, now);
       if (step !== undefined) return step;
     }
     if (now >= giveUpAt) return undefined;

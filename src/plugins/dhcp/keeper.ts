@@ -251,7 +251,8 @@ export class LeaseKeeper {
   /** The address first: it is somebody else's as soon as the server knows. */
   async #giveBack(record: LeaseRecord): Promise<void> {
     using seat = await Seat.open(record);
-    const given = record.lease ?? record.offered;
+    // What the server took back is not this one's to give.
+    const given = record.status === 'lost' ? record.offered : (record.lease ?? record.offered);
     if (seat === undefined || given === undefined || record.status === 'expired') return;
     if (record.lease !== undefined) await seat.dropAddress(record.lease.address);
     using port = new Port(seat.namespace, record.index);

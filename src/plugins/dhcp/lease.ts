@@ -92,6 +92,10 @@ function routesIn(options: Options, gateway: IP | undefined): z.output<typeof ro
   return [...staticRoutes(options.get(Option.staticRoute)), ...router];
 }
 
+/** As many as a configuration may have; what is longer is no list that anybody wrote. */
+const mostRoutes = 1000;
+const mostNames = 64;
+
 /** RFC 3442: the length of a prefix, as many bytes of it as that takes, and the router; 0.0.0.0 is none, but the link. */
 function classlessRoutes(value: Uint8Array = new Uint8Array()): z.output<typeof route>[] {
   const found: z.output<typeof route>[] = [];
@@ -99,7 +103,7 @@ function classlessRoutes(value: Uint8Array = new Uint8Array()): z.output<typeof 
     const length = value[offset] ?? 0;
     const significant = Math.ceil(length / 8);
     const end = offset + 1 + significant + 4;
-    if (length > 32 || end > value.length) return [];
+    if (length > 32 || end > value.length || found.length >= mostRoutes) return [];
     const bytes = new Uint8Array(4);
     bytes.set(value.subarray(offset + 1, offset + 1 + significant));
     const destination = { ip: { family: 4, bytes }, length } as const;
@@ -114,7 +118,7 @@ function classlessRoutes(value: Uint8Array = new Uint8Array()): z.output<typeof 
 /** Pairs of a destination and its router (RFC 2132, section 5.8): a network of its class or, with host bits, one host. */
 function staticRoutes(value: Uint8Array = new Uint8Array()): ResultRouteThroughGateway[] {
   const found: ResultRouteThroughGateway[] = [];
-  for (let offset = 0; offset + 8 <= value.length; offset += 8) {
+  for (let offset = 0; offset + 8 <= Math.min(value.length, mostRoutes * 8); offset += 8) {
     const ip = addressIn(value.subarray(offset, offset + 4));
     if (!isHostAddress(ip)) continue;
     const classful = { ip, length: classLength(ip) };
@@ -133,7 +137,7 @@ function classLength({ bytes: [first = 0] }: IP): number {
 }
 
 function dnsIn(options: Options): { nameservers?: string[]; domain?: string; search?: string[] } & ResultDNS {
-  const nameservers = addressesIn(options.get(Option.domainNameServer)).map(formatIP);
+  const nameservers = addressesIn(options.get(Option.domainNameServer)).slice(0, mostNames).map(formatIP);
   const domain = textIn(options.get(Option.domainName));
   const search = namesIn(options.get(Option.domainSearch));
   return {
@@ -156,7 +160,7 @@ function textIn(value: Uint8Array | undefined): string | undefined {
 /** RFC 3397: names of RFC 1035, whose tails may be pointers back into the option. */
 function namesIn(value: Uint8Array = new Uint8Array()): string[] {
   const names: string[] = [];
-  for (let offset = 0; offset < value.length; ) {
+  for (let offset = 0; offset < value.length && names.length < mostNames; ) {
     const labels: string[] = [];
     let end: number | undefined;
     for (let at = offset; ; ) {
