@@ -4,6 +4,7 @@ import { sysfsRoot } from '../linux/sysfs.ts';
 import { containerDevices, givenFor } from './allocation.ts';
 import { Changes } from './changes.ts';
 import { parseResourceConfig, type Resource, type ResourceConfig } from './config.ts';
+import { withProfiles } from './ddp.ts';
 import { discover, type Hardware } from './discover.ts';
 import { cdiName, removeDeviceInfo, removeOtherCdi, writeCdi, writeDeviceInfo } from './files.ts';
 import { type Memory, readMemory, recall, remember, writeMemory } from './memory.ts';
@@ -56,6 +57,8 @@ export class NodeDevices implements AsyncDisposable {
   readonly #served = new Map<string, Served>();
   #config: ResourceConfig = { resources: [], problems: [], unknown: [] };
   #configVersion: string | undefined;
+  /** Whether it is not served yet. */
+  #isOther = false;
   #memory: Memory = {};
   #hardware: Hardware = { devices: [], hasVhostNet: false, hasRdmaCm: false };
   readonly #changes: Changes;
@@ -111,13 +114,15 @@ export class NodeDevices implements AsyncDisposable {
 
   async #look(): Promise<void> {
     const { configFile, log } = this.#options;
-    let isOther = false;
-    await this.#try({ file: configFile }, async () => {
-      isOther = await this.#readConfig();
-    });
+    await this.#try({ file: configFile }, () => this.#readConfig());
     await this.#try({ at: 'devices' }, async () => {
-      if (isOther) await this.#serveConfigured();
-      if ((await this.#hasChanged()) || isOther) await this.#offer();
+      if (this.#isOther) {
+        await this.#serveConfigured();
+        // What is read of devices depends on what is asked of them.
+        this.#seen = undefined;
+      }
+      if (await this.#hasChanged()) await this.#offer();
+      this.#isOther = false;
     });
     for (const { server, resource } of this.#served.values()) {
       await this.#try({ resource: resource.fullName }, async () => {
@@ -126,20 +131,20 @@ export class NodeDevices implements AsyncDisposable {
     }
   }
 
-  /** @returns Whether it is another one than before. What cannot be read leaves that one in force. */
-  async #readConfig(): Promise<boolean> {
+  /** What cannot be read leaves the one before in force. */
+  async #readConfig(): Promise<void> {
     const { configFile, prefix, log } = this.#options;
     const { ino, mtimeNs, size } = await stat(configFile, { bigint: true });
     const version = `${ino}:${mtimeNs}:${size}`;
-    if (version === this.#configVersion) return false;
+    if (version === this.#configVersion) return;
     const config = parseResourceConfig(await readFile(configFile, 'utf8'), configFile, prefix);
     this.#configVersion = version;
     this.#config = config;
+    this.#isOther = true;
     for (const problem of config.problems) log.error({ problem }, 'a resource of devices is left out');
     if (config.unknown.length > 0) {
       log.warn({ file: configFile, keys: config.unknown }, 'nobody knows these keys of the configuration of devices');
     }
-    return true;
   }
 
   /** Serves the resources of the configuration, and no others. What is offered of one that stays is kept. */
@@ -185,7 +190,8 @@ export class NodeDevices implements AsyncDisposable {
     const seen = `${await this.#changes.fingerprint()} ${carriers.join(' ')}`;
     const now = Date.now();
     if (seen === this.#seen && now - this.#seenAt < everythingAfter) return false;
-    const found = recall(await discover({ root, defaultInterfaces: carriers }), this.#memory);
+    const there = await discover({ root, defaultInterfaces: carriers });
+    const found = recall(await withProfiles(there, this.#config.resources), this.#memory);
     this.#hardware = found;
     this.#seen = seen;
     this.#seenAt = now;

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
 import { parseResourceConfig } from '../../src/devices/config.ts';
+import { withProfiles } from '../../src/devices/ddp.ts';
 import { discover, type Hardware } from '../../src/devices/discover.ts';
 import { select } from '../../src/devices/select.ts';
 import { ena, type Pci, Sysfs, vfsOf, walkThrough } from './sysfs.ts';
@@ -184,6 +185,22 @@ describe('selectors', () => {
       ],
     );
     assert.equal('0000:01:00.0' in left, false);
+  });
+
+  test('a DDP profile is that of the physical function, and asked for once, where a selector wants to know', async () => {
+    const entry = { resourceName: 'ddp', selectors: { ddpProfiles: ['GTP'], pfNames: ['ens1f0'] } };
+    const asked: string[] = [];
+    const profileOf = async (address: string) => {
+      asked.push(address);
+      return address === '0000:3b:00.0' ? 'GTP' : undefined;
+    };
+    const { resources } = parseResourceConfig(JSON.stringify({ resourceList: [entry] }), 'config.json');
+    const known = await withProfiles(hardware, resources, profileOf);
+    assert.deepEqual(outcome([entry], known).taken, { 'intel.com/ddp': iavf });
+    assert.deepEqual(asked, [...new Set(asked)]);
+    asked.length = 0;
+    assert.equal(await withProfiles(hardware, [], profileOf), hardware);
+    assert.deepEqual(asked, []);
   });
 
   test('what is to come with /dev/vhost-net is left out where the node has none', () => {

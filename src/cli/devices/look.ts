@@ -1,6 +1,7 @@
 import { readFile } from 'node:fs/promises';
 import type { DaemonConfig } from '../../daemon/config.ts';
 import { parseResourceConfig, type ResourceConfig } from '../../devices/config.ts';
+import { withProfiles } from '../../devices/ddp.ts';
 import { discover } from '../../devices/discover.ts';
 import { readMemory, recall } from '../../devices/memory.ts';
 import { memoryFile, nodeDefaultInterfaces } from '../../devices/node.ts';
@@ -29,7 +30,7 @@ export async function lookAtDevices(config: Config, options: Options = {}): Prom
   const { resources, problems, unknown } = await readConfig(config);
   const carriers = await (options.defaultInterfaces ?? nodeDefaultInterfaces)();
   const found = await discover({ defaultInterfaces: carriers, ...(options.root && { root: options.root }) });
-  const hardware = recall(found, await readMemory(memoryFile(config.stateDir)));
+  const hardware = recall(await withProfiles(found, resources), await readMemory(memoryFile(config.stateDir)));
   // A card has auxiliary devices for its driver's own use, too.
   const isAuxiliaryWanted = resources.some(({ deviceType }) => deviceType === 'auxNetDevice');
   const candidates = select(resources, hardware).filter(
