@@ -6,6 +6,7 @@ import { readDeviceInfo } from '../../src/attach/device-info.ts';
 import { type DevicePluginOptions, NodeDevices } from '../../src/devices/device-plugin.ts';
 import { pluginDirectory } from '../../src/devices/resource-server.ts';
 import { DevicePlugin } from '../../src/kubelet/device-plugin_pb.ts';
+import { until } from '../kubernetes/playground.ts';
 import { testDirectory } from '../support/directory.ts';
 import { Kubelet } from './kubelet.ts';
 import { ena, type Pci, Sysfs, vfsOf, walkThrough } from './sysfs.ts';
@@ -204,9 +205,9 @@ describe('what changes on the node', () => {
     assert.ok(node.logged.some((line) => /left out .*resourceList\[1\]: resourceName: expected a name of/.test(line)));
 
     await node.configure('{');
+    await until(() => node.logged.some((line) => /config\.json: .*line 1/.test(line)));
     await node.sysfs.unbind('0000:00:06.0', 'ena');
     await kubelet.sees(aws, ['0000:00:06.0 Unhealthy 0']);
-    assert.ok(node.logged.some((line) => /config\.json: .*line 1/.test(line)));
     await node.configure({ resourceList: [one] });
     await kubelet.sees(aws, undefined);
     await kubelet.sees('intel.com/one', ['0000:00:07.0 Healthy 0']);
