@@ -12,6 +12,7 @@ const manifest = resolve(src, '../package.json');
 const floors = [
   ['cli'],
   ['playground'],
+  ['webhook'],
   ['daemon'],
   ['devices'],
   ['attach'],

@@ -10,6 +10,7 @@ import { explainCommand } from './explain.ts';
 import { gcCommand } from './gc.ts';
 import { runCommand } from './run.ts';
 import { statusCommand } from './status.ts';
+import { webhookCommand } from './webhook.ts';
 
 /* What a command needs beyond its options is loaded when it is called: the daemon stays small, and the others quick. */
 
@@ -28,6 +29,7 @@ const program = new Command(isKubectlPlugin ? 'kubectl plexus' : 'plexus')
   .addCommand(gcCommand())
   .addCommand(runCommand())
   .addCommand(statusCommand())
+  .addCommand(webhookCommand())
   .addCommand(
     new Command('version')
       .description('print the version')
