@@ -10,3 +10,9 @@ export async function nodeDefaultInterfaces(): Promise<readonly string[]> {
 
 /** The file in which what pods took with them is remembered. */
 export const memoryFile = (stateDir: string): string => join(stateDir, 'devices.json');
+
+/** Where device plugins have their sockets. */
+export const pluginDirectory = (kubeletDir: string): string => join(kubeletDir, 'device-plugins');
+
+/** Where kubelet takes their registrations. */
+export const registrationSocket = (kubeletDir: string): string => join(pluginDirectory(kubeletDir), 'kubelet.sock');

@@ -15,14 +15,9 @@ import { definitionOf, listen, openChannel } from '../kubelet/grpc.ts';
 import { removeFile } from '../linux/atomic-file.ts';
 import type { ContainerDevices } from './allocation.ts';
 import type { Resource } from './config.ts';
+import { pluginDirectory, registrationSocket } from './node.ts';
 import type { Offer, Offered } from './offer.ts';
 import { preferred } from './preferred.ts';
-
-/** Where device plugins have their sockets, and kubelet the one on which it takes registrations. */
-export const pluginDirectory = (kubeletDir: string): string => join(kubeletDir, 'device-plugins');
-
-/** The name of kubelet's socket there. */
-const kubeletSocket = 'kubelet.sock';
 
 /** One registration: it is a few bytes, and kubelet calls back later. */
 const bounds = { maxMessage: 1 << 16, limit: 5_000 };
@@ -66,7 +61,7 @@ export class ResourceServer implements AsyncDisposable {
    * @throws {Error} when there is no kubelet, or it refuses.
    */
   async check(): Promise<boolean> {
-    const kubelet = join(dirname(this.#socket), kubeletSocket);
+    const kubelet = registrationSocket(this.#options.kubeletDir);
     if (this.#server === undefined || !(await identity(this.#socket))) await this.#listen();
     const there = await identity(kubelet);
     if (there === undefined) throw new Error(`kubelet has no socket ${kubelet}`);

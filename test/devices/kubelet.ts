@@ -3,7 +3,7 @@ import { mkdir, readdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { create, type MessageShape } from '@bufbuild/protobuf';
 import { Server, type sendUnaryData } from '@grpc/grpc-js';
-import { pluginDirectory } from '../../src/devices/resource-server.ts';
+import { pluginDirectory } from '../../src/devices/node.ts';
 import {
   type AllocateResponseSchema,
   DevicePlugin,

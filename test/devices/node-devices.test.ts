@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { describe, test } from 'node:test';
 import { readDeviceInfo } from '../../src/attach/device-info.ts';
 import { type DevicePluginOptions, NodeDevices } from '../../src/devices/device-plugin.ts';
-import { pluginDirectory } from '../../src/devices/resource-server.ts';
+import { pluginDirectory } from '../../src/devices/node.ts';
 import { DevicePlugin } from '../../src/kubelet/device-plugin_pb.ts';
 import { until } from '../kubernetes/playground.ts';
 import { testDirectory } from '../support/directory.ts';

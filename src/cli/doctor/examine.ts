@@ -14,6 +14,7 @@ import { checkFirewall } from './firewall.ts';
 import { definitionsIn, definitionsOf, readDefinitions } from './networks.ts';
 import { checkDaemon, checkDirectories } from './node.ts';
 import { checkInterfaces, checkKinds, checkPlugins, pluginUse } from './plugins.ts';
+import { checkResources } from './resources.ts';
 import { checkDefaultNetwork, checkNamedNetworks, checkRuntime } from './runtime.ts';
 import { checkDownChoice, checkSpool } from './spool.ts';
 import { checkTraffic } from './traffic.ts';
@@ -73,6 +74,7 @@ export async function examine(config: DaemonConfig, files: readonly string[] | u
     ...(await checkTranslation(networks, builtin)),
     ...(await checkFirewall(networks, builtin)),
     ...(await checkDevices(definitions, runtime.settings?.kubeletDir ?? defaultKubeletDir)),
+    ...(await checkResources(config)),
     ...(await checkDirectories(config)),
     ...(await checkSpool(config, runtime.config)),
     ...(await checkDownChoice(config, runtime.config, cluster, root)),
