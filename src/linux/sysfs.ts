@@ -88,6 +88,11 @@ export async function virtualFunctionOf(name: string, root: string = sysfsRoot):
   return link === undefined ? undefined : { physicalFunction, number: Number(link.slice('virtfn'.length)) };
 }
 
+/** Whether a PCI device is a physical function that has virtual ones. */
+export async function hasVirtualFunctions(name: string, root: string = sysfsRoot): Promise<boolean> {
+  return (await namesIn(deviceDirectory('pci', name, root))).some((each) => /^virtfn\d+$/.test(each));
+}
+
 /** The hardware of a network interface. */
 export interface InterfaceDevice {
   /** Such as `pci`, `virtio`, `auxiliary`, `usb`. */

@@ -13,6 +13,7 @@ import { passthru } from './passthru.ts';
 import { portmap } from './portmap.ts';
 import { ptp } from './ptp.ts';
 import { sbr } from './sbr.ts';
+import { sriov } from './sriov.ts';
 import { staticIpam } from './static.ts';
 import { tap } from './tap.ts';
 import { tuning } from './tuning.ts';
@@ -32,6 +33,7 @@ export const builtinPlugins: readonly Plugin[] = [
   dummy,
   tap,
   hostDevice,
+  sriov,
   tuning,
   portmap,
   bandwidth,

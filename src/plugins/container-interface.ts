@@ -43,7 +43,7 @@ export class Container implements Disposable {
   }
 
   /** The same for DEL: undefined when the namespace is gone, and everything in it with it. */
-  static openIfAny({ netns }: Attachment): Container | undefined {
+  static openIfAny({ netns }: Pick<Attachment, 'netns'>): Container | undefined {
     if (netns === '') return undefined;
     try {
       return new Container(NetworkNamespace.open(netns));

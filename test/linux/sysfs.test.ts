@@ -10,6 +10,7 @@ import {
   deviceOfInterface,
   driverOf,
   hasDevice,
+  hasVirtualFunctions,
   interfacesOf,
   isDeviceName,
   isDevicePath,
@@ -113,6 +114,13 @@ test('a virtual function tells its physical function, and nobody else one', asyn
   assert.equal(await physicalFunctionOf('10000:3b:00.1', root), '10000:3b:00.0');
   assert.equal(await physicalFunctionOf('10000:3b:00.0', root), undefined);
   assert.equal(await physicalFunctionOf('0000:00:09.0', root), undefined);
+});
+
+test('a physical function tells whether it has virtual ones', async () => {
+  assert.equal(await hasVirtualFunctions('10000:3b:00.0', root), true);
+  for (const name of ['10000:3b:00.1', '0000:00:06.0', '0000:00:09.0']) {
+    assert.equal(await hasVirtualFunctions(name, root), false, name);
+  }
 });
 
 test('a virtual function tells its number there, and nobody else one', async () => {

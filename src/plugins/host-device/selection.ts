@@ -19,7 +19,7 @@ import { listInterfaces } from '../master.ts';
 /* Which device of the node a configuration means. */
 
 /** Drivers that hand a device to a program, such as DPDK's: the kernel has no interface for it then. */
-const userspaceDrivers: readonly string[] = ['vfio-pci', 'uio_pci_generic', 'igb_uio'];
+export const userspaceDrivers: readonly string[] = ['vfio-pci', 'uio_pci_generic', 'igb_uio'];
 
 export type Selection =
   | { readonly by: 'device'; readonly name: string }
