@@ -39,22 +39,26 @@ export async function writeMemory(file: string, memory: Memory): Promise<void> {
 
 /** The devices with what was seen of them last. One whose place another has taken is forgotten. */
 export function recall(hardware: Hardware, memory: Memory): Hardware {
-  const pfInterfaces = new Map<string, string>();
-  const devices = hardware.devices.map((device) => {
-    const known = memory[device.id];
-    if (known?.vendor !== device.vendor || known.device !== device.device) return device;
-    if (known.interface !== undefined) pfInterfaces.set(device.id, known.interface);
+  const devices = hardware.devices.map((device): Device => {
+    const known = factOf(device, memory);
+    // All VFs of a physical function stand and fall with it, and it may be seen no more than they are.
+    const name = device.pf.interface ?? memory[device.pf.address]?.interface;
+    const isHidden = known !== undefined && device.interfaces.length === 0;
+    if (!isHidden && name === device.pf.interface && (device.rdma !== undefined || known?.rdma === undefined))
+      return device;
     return {
       ...device,
-      ...(device.interfaces.length === 0 && { linkType: known.linkType, pKey: known.pKey }),
-      rdma: device.rdma ?? known.rdma,
+      pf: { address: device.pf.address, interface: name },
+      ...(isHidden && { linkType: known.linkType, pKey: known.pKey }),
+      rdma: device.rdma ?? known?.rdma,
     };
   });
-  const named = devices.map((device): Device => {
-    const { address, interface: name } = device.pf;
-    return { ...device, pf: { address, interface: name ?? pfInterfaces.get(address) } };
-  });
-  return { ...hardware, devices: named };
+  return { ...hardware, devices };
+}
+
+function factOf({ id, vendor, device }: Device, memory: Memory): Memory[string] | undefined {
+  const known = memory[id];
+  return known?.vendor === vendor && known.device === device ? known : undefined;
 }
 
 /**
