@@ -11,6 +11,7 @@ import { readManifests } from '../manifests.ts';
 import { checkDevices } from './devices.ts';
 import { type Finding, fine, lacking, messageOf } from './finding.ts';
 import { checkFirewall } from './firewall.ts';
+import { checkNamedDevices } from './named-devices.ts';
 import { definitionsIn, definitionsOf, readDefinitions } from './networks.ts';
 import { checkDaemon, checkDirectories } from './node.ts';
 import { checkInterfaces, checkKinds, checkPlugins, pluginUse } from './plugins.ts';
@@ -71,6 +72,7 @@ export async function examine(config: DaemonConfig, files: readonly string[] | u
     ...(await checkKinds(use, builtin)),
     ...(await checkTraffic(use, builtin)),
     ...(await checkInterfaces(networks)),
+    ...(await checkNamedDevices(networks)),
     ...(await checkTranslation(networks, builtin)),
     ...(await checkFirewall(networks, builtin)),
     ...(await checkDevices(definitions, runtime.settings?.kubeletDir ?? defaultKubeletDir)),
