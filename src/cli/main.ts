@@ -40,7 +40,8 @@ for (const command of program.commands) command.copyInheritedSettings(program);
 program.parseAsync().catch((error: unknown) => {
   const message = error instanceof Error ? error.message : String(error);
   // CNI errors say there what to do, or what was behind it.
-  const details = error instanceof Error && 'details' in error && error.details ? `; ${error.details}` : '';
+  const own = error instanceof Error && 'details' in error ? error.details : '';
+  const details = typeof own === 'string' && own !== '' ? `; ${own}` : '';
   process.stderr.write(`plexus: ${message}${details}\n`);
   process.exitCode = 1;
 });

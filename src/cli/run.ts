@@ -5,6 +5,7 @@ interface Options {
   readonly keep: boolean;
   readonly node: string;
   readonly device: readonly string[];
+  readonly webhook: boolean;
 }
 
 export function runCommand(): Command {
@@ -15,6 +16,7 @@ export function runCommand(): Command {
       'manifests in YAML or JSON: NetworkAttachmentDefinitions, Pods, Namespaces; a directory stands for all in it, - for standard input',
     )
     .option('--device <resource=id...>', 'a made-up device that pods can request, such as intel.com/sriov=vf-1', [])
+    .option('--webhook', 'with the webhook: it adds devices to pods, and refuses networks that cannot work', false)
     .option('--keep', 'leave everything up until Ctrl-C, for kubectl and for a look from inside', false)
     .option('--node <name>', "the node's name", 'playground')
     .addHelpText(
@@ -28,9 +30,9 @@ Nothing of it touches the machine's own interfaces and routes, and nothing is le
     .action(run);
 }
 
-async function run({ filename, keep, node, device }: Options): Promise<void> {
+async function run({ filename, keep, node, device, webhook }: Options): Promise<void> {
   if (process.getuid?.() !== 0) throw new Error('plexus run makes network namespaces: run it as root');
   const { tryOut } = await import('./run/try-out.ts');
   const { parseDevices } = await import('../playground/devices.ts');
-  process.exitCode = await tryOut({ files: filename, keep, nodeName: node, devices: parseDevices(device) });
+  process.exitCode = await tryOut({ files: filename, keep, nodeName: node, devices: parseDevices(device), webhook });
 }

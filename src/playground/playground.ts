@@ -30,6 +30,8 @@ export interface PlaygroundOptions {
   readonly devices?: ReadonlyMap<string, readonly string[]> | undefined;
   /** @see KubeletOptions.retryAfter */
   readonly retryAfter?: number;
+  /** Whether the cluster has the webhook. */
+  readonly webhook?: boolean;
 }
 
 /**
@@ -65,6 +67,7 @@ export async function startPlayground({
   plexus,
   devices,
   retryAfter,
+  webhook = false,
 }: PlaygroundOptions): Promise<Playground> {
   await using starting = new AsyncDisposableStack();
   const directory = await mkdtemp(join(tmpdir(), 'plexus-run-'));
@@ -74,7 +77,8 @@ export async function startPlayground({
   const inNode = starting.use(serveInside(node.namespace, api));
 
   const { kubeconfig, configFile, cni } = await writeFiles({ directory, nodeName, shim, api, apiPort: inNode.port });
-  const client = starting.use(new Client(Access.kubeconfig(kubeconfig)));
+  const access = Access.kubeconfig(kubeconfig);
+  const client = starting.use(new Client(access));
   const eventsOf = (component: string): Events => new Events({ client, log: silent, component, nodeName });
   const schedulerEvents = eventsOf('default-scheduler');
   const kubeletEvents = eventsOf('kubelet');
@@ -101,6 +105,10 @@ export async function startPlayground({
       retryAfter,
     }),
   );
+  if (webhook) {
+    const { servePlaygroundWebhook } = await import('./webhook.ts');
+    starting.use(await servePlaygroundWebhook(access, silent));
+  }
   const running = starting.move();
   return {
     nodeName,

@@ -74,7 +74,7 @@ test('a pod that requests a device gets it in its network, and another waits unt
   const { metadata, ...definition } = network('vf', JSON.stringify(config));
   const annotations = { 'k8s.v1.cni.cncf.io/resourceName': sriov };
   const { store } = playground.api;
-  applyObjects(store, [
+  await applyObjects(store, [
     { ...definition, metadata: { ...metadata, annotations } },
     requesting('a', { [sriov]: '1' }),
     requesting('b', { [sriov]: '1' }),

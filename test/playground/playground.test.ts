@@ -51,7 +51,7 @@ function pod(name: string, networks?: string, namespace?: string): KubernetesObj
 
 /** Makes objects, and waits until their pods were dealt with. @returns The pods as they were made. */
 async function apply(...objects: KubernetesObject[]): Promise<StoredObject[]> {
-  const made = applyObjects(playground.api.store, objects);
+  const made = await applyObjects(playground.api.store, objects);
   await playground.kubelet.idle();
   return made.filter(({ kind }) => kind === 'Pod');
 }

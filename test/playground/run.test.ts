@@ -231,3 +231,42 @@ for (const [what, [text, message]] of Object.entries(mistakes)) {
     assert.equal(running.stdout, '');
   });
 }
+
+test(
+  'with the webhook, pods request the devices of their networks, and networks that cannot work are refused',
+  options,
+  async () => {
+    await using it = await setUp();
+    const config = { cniVersion: '1.0.0', type: 'macvlan', master: 'ens6', capabilities: { deviceID: true } };
+    const manifests = async (name: string, more: object): Promise<string> => {
+      const annotations = { 'k8s.v1.cni.cncf.io/resourceName': 'intel.com/sriov' };
+      const file = join(it.directory, `${name}.json`);
+      const network = {
+        apiVersion: 'k8s.cni.cncf.io/v1',
+        kind: 'NetworkAttachmentDefinition',
+        metadata: { name: 'fast', annotations },
+        spec: { config: JSON.stringify({ ...config, ...more }) },
+      };
+      const pod = {
+        apiVersion: 'v1',
+        kind: 'Pod',
+        metadata: { name: 'a', annotations: { 'k8s.v1.cni.cncf.io/networks': 'fast' } },
+        spec: { containers: [{ name: 'main', image: 'a' }] },
+      };
+      await writeFile(file, JSON.stringify({ apiVersion: 'v1', kind: 'List', items: [network, pod] }));
+      return file;
+    };
+    const good = ['-f', await manifests('good', {}), '--device', 'intel.com/sriov=vf-1'];
+    const running = it.start(...good, '--webhook');
+    assert.equal(await running.end(), 0, running.stderr);
+    assert.match(running.stdout, /^Pod default\/a: Running/m);
+    assert.equal(await it.start(...good).end(), 1, 'without it, the pod has no device');
+
+    const refused = it.start('-f', await manifests('bad', { mode: 'brigde' }), '--webhook');
+    assert.equal(await refused.end(), 1);
+    assert.equal(
+      refused.stderr,
+      'plexus: admission webhook "networks.webhook.plexus" denied the request: network "fast": mode: expected bridge, private, vepa or passthru, found "brigde"\n',
+    );
+  },
+);

@@ -16,6 +16,8 @@ export interface TryOutOptions {
   readonly nodeName: string;
   /** Devices that pods can request: ids by resource. */
   readonly devices: ReadonlyMap<string, readonly string[]>;
+  /** Whether the cluster has the webhook, which adds devices to pods and refuses networks. */
+  readonly webhook: boolean;
 }
 
 /**
@@ -24,7 +26,7 @@ export interface TryOutOptions {
  * @returns The exit status: 0 when every pod got all its networks, 130 when it was cut short.
  * @throws {Error} naming the file and what is wrong with it, or what is missing on this machine.
  */
-export async function tryOut({ files, keep, nodeName, devices }: TryOutOptions): Promise<number> {
+export async function tryOut({ files, keep, nodeName, devices, webhook }: TryOutOptions): Promise<number> {
   const objects = await readManifests(files);
   if (!objects.some(({ kind }) => kind === 'Pod')) {
     throw new Error(`no Pod in ${files.join(', ')}: there is nothing to attach`);
@@ -35,6 +37,7 @@ export async function tryOut({ files, keep, nodeName, devices }: TryOutOptions):
     nodeName,
     shim,
     devices,
+    webhook,
     plexus: [process.execPath, join(repository, 'bin/plexus')],
   });
   print(`Node ${nodeName}: ${nodeInterfaces.join(', ')}; ${nodeInterfaces[0]} is its own, with ${nodeAddress}`);
@@ -50,7 +53,7 @@ export async function tryOut({ files, keep, nodeName, devices }: TryOutOptions):
 
 /** @returns Whether all pods got all their networks. */
 async function attach(playground: Playground, objects: readonly KubernetesObject[]): Promise<boolean> {
-  const made = applyObjects(playground.api.store, objects);
+  const made = await applyObjects(playground.api.store, objects);
   for (const object of made) print(`${kindOf(object)}/${object.metadata.name} created`);
   await playground.kubelet.idle();
   let isFine = true;
