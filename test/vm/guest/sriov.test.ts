@@ -10,11 +10,18 @@ import { promisify } from 'node:util';
 import { CniError, ErrorCode } from '../../../src/cni/error.ts';
 import { isJsonArray, isJsonObject, type JsonObject } from '../../../src/cni/json.ts';
 import { Runner } from '../../../src/cni/runner.ts';
+import { podResourcesSocket } from '../../../src/kubelet/pod-devices.ts';
+import { type GivenResources, servePodResources } from '../../../src/playground/pod-resources.ts';
 import { hostLocal } from '../../../src/plugins/host-local.ts';
 import { createSriov } from '../../../src/plugins/sriov.ts';
+import { startLiveNode } from '../../daemon/live/node.ts';
+import { Kubelet } from '../../devices/kubelet.ts';
+import { network } from '../../playground-api/manifests.ts';
 import { attachment, config, hostLocalAddresses, ip, withResult } from '../../plugins/support.ts';
 import { exchange } from '../../plugins/traffic.ts';
+import { testDirectory } from '../../support/directory.ts';
 import { testNamespace } from '../../support/namespace.ts';
+import { addWire } from '../../support/node.ts';
 
 const run = promisify(execFile);
 
@@ -22,6 +29,9 @@ const run = promisify(execFile);
 
 const pf = '0000:01:00.0';
 const devices = '/sys/bus/pci/devices';
+
+/** A name that no other test of the VM sees on the node when a namespace has ended. */
+const ifName = 'vf0';
 
 /** Milliseconds between looks, and looks at most, at what the kernel does by itself. */
 const interval = 100;
@@ -72,16 +82,16 @@ describe('sriov on hardware', () => {
     await using other = await testNamespace();
     const keys = { vlan: 7, ipam: addresses.ipam };
     const places = [
-      { network: config('sriov', { ...keys, deviceID: first.address }), place: attachment(one.path) },
+      { network: config('sriov', { ...keys, deviceID: first.address }), at: place(one.path) },
       {
         network: config('sriov', { ...keys, runtimeConfig: { deviceID: second.address } }),
-        place: attachment(other.path, { containerId: 'c2' }),
+        at: place(other.path, 'c2'),
       },
     ];
-    for (const { network, place } of places) await runner.add(network, place);
+    for (const { network, at } of places) await runner.add(network, at);
     for (const size of [64, 1500, 4000]) await exchange(one.path, other.path, '10.1.2.3', size);
     await exchange(other.path, one.path, '10.1.2.2', 1500);
-    for (const { network, place } of places) await runner.delete(network, place);
+    for (const { network, at } of places) await runner.delete(network, at);
     assert.deepEqual(await all(), earlier);
     assert.deepEqual(await addresses.reserved(), []);
     assert.deepEqual(await files(), []);
@@ -91,17 +101,17 @@ describe('sriov on hardware', () => {
     const earlier = await all();
     await using pod = await testNamespace();
     const network = config('sriov', { ...attributes, mtu: 1400, deviceID: first.address });
-    const result = await runner.add(network, attachment(pod.path));
+    const result = await runner.add(network, place(pod.path));
     assert.deepEqual(result.interfaces, [
-      { name: 'net1', mac: attributes.mac, mtu: 1400, sandbox: pod.path, pciID: first.address },
+      { name: ifName, mac: attributes.mac, mtu: 1400, sandbox: pod.path, pciID: first.address },
     ]);
     assert.deepEqual(told(await functionOf(0)), set);
-    const [link] = await ip(pod.path, 'link', 'show', 'net1');
+    const [link] = await ip(pod.path, 'link', 'show', ifName);
     assert.deepEqual([link?.['address'], link?.['mtu'], link?.['parentdev']], [attributes.mac, 1400, first.address]);
-    await runner.check(withResult(network, result), attachment(pod.path));
+    await runner.check(withResult(network, result), place(pod.path));
     await ip(undefined, 'link', 'set', physical, 'vf', '0', 'spoofchk', 'on');
-    await assert.rejects(runner.check(withResult(network, result), attachment(pod.path)), /spoofCheck/);
-    for (const _ of [1, 2]) await runner.delete(withResult(network, result), attachment(pod.path));
+    await assert.rejects(runner.check(withResult(network, result), place(pod.path)), /spoofCheck/);
+    for (const _ of [1, 2]) await runner.delete(withResult(network, result), place(pod.path));
     assert.deepEqual(await all(), earlier);
     assert.equal((await ip(pod.path, 'link')).length, 1);
   });
@@ -111,14 +121,14 @@ describe('sriov on hardware', () => {
     const network = config('sriov', { ...attributes, mtu: 1400, deviceID: first.address });
     for (const way of ['gone', 'unnamed', 'renamed']) {
       await using pod = await testNamespace();
-      await runner.add(network, attachment(pod.path));
+      await runner.add(network, place(pod.path));
       if (way === 'gone') await pod[Symbol.asyncDispose]();
       if (way === 'renamed') {
         for (const words of [['down'], ['name', 'mine', 'alias', 'mine']]) {
-          await run('ip', ['-n', nameOf(pod.path), 'link', 'set', 'net1', ...words]);
+          await run('ip', ['-n', nameOf(pod.path), 'link', 'set', ifName, ...words]);
         }
       }
-      for (const _ of [1, 2]) await runner.delete(network, attachment(way === 'unnamed' ? '' : pod.path));
+      for (const _ of [1, 2]) await runner.delete(network, place(way === 'unnamed' ? '' : pod.path));
       assert.deepEqual(await all(), earlier, way);
     }
   });
@@ -157,7 +167,7 @@ describe('sriov on hardware', () => {
       await using pod = await testNamespace();
       const ipam = isJsonObject(keys['ipam']) ? { ...addresses.ipam, ...keys['ipam'] } : addresses.ipam;
       const network = config('sriov', { ...attributes, ...keys, ipam, deviceID: first.address });
-      await assert.rejects(runner.add(network, attachment(pod.path)), message);
+      await assert.rejects(runner.add(network, place(pod.path)), message);
       assert.deepEqual(await all(), earlier);
       assert.equal((await ip(pod.path, 'link')).length, 1);
       assert.deepEqual(await addresses.reserved(), []);
@@ -170,30 +180,30 @@ describe('sriov on hardware', () => {
     await using one = await testNamespace();
     await using other = await testNamespace();
     const network = config('sriov', { vlan: 7, deviceID: first.address });
-    const places = [attachment(one.path), attachment(other.path, { containerId: 'c2' })];
-    const outcomes = await Promise.allSettled(places.map((place) => runner.add(network, place)));
+    const places = [place(one.path), place(other.path, 'c2')];
+    const outcomes = await Promise.allSettled(places.map((each) => runner.add(network, each)));
     const refused = outcomes.flatMap((outcome) => (outcome.status === 'rejected' ? [outcome.reason] : []));
     assert.equal(refused.length, 1);
     assert.ok(refused[0] instanceof CniError && refused[0].code === ErrorCode.TryAgainLater, `${refused[0]}`);
     assert.match(refused[0].message, /is already allocated: \/run\/netns\/plx-test/);
     assert.deepEqual(told(await functionOf(0)).vlan, [{ vlan: 7 }]);
-    for (const place of places) await runner.delete(network, place);
+    for (const each of places) await runner.delete(network, each);
     assert.deepEqual(await all(), earlier);
   });
 
   test('what a pod that ended without a DEL had is given back before the next pod has it', async () => {
     const earlier = await all();
     const ended = await testNamespace();
-    await runner.add(config('sriov', { ...attributes, deviceID: first.address }), attachment(ended.path));
+    await runner.add(config('sriov', { ...attributes, deviceID: first.address }), place(ended.path));
     await ended[Symbol.asyncDispose]();
     await using pod = await testNamespace();
     const network = config('sriov', { deviceID: first.address });
-    const place = attachment(pod.path, { containerId: 'c2' });
-    await runner.add(network, place);
+    const next = place(pod.path, 'c2');
+    await runner.add(network, next);
     assert.deepEqual(await functionOf(0), earlier.functions[0]);
-    await runner.delete(network, attachment(ended.path));
-    assert.equal((await ip(pod.path, 'link', 'show', 'net1')).length, 1);
-    await runner.delete(network, place);
+    await runner.delete(network, place(ended.path));
+    assert.equal((await ip(pod.path, 'link', 'show', ifName)).length, 1);
+    await runner.delete(network, next);
     assert.deepEqual(await all(), earlier);
   });
 
@@ -201,14 +211,14 @@ describe('sriov on hardware', () => {
     const earlier = await all();
     await using pod = await testNamespace();
     const ended = await testNamespace();
-    const keys = { ...attributes, 'cni.dev/valid-attachments': [{ containerID: 'c1', ifname: 'net1' }] };
-    await runner.add(config('sriov', { ...keys, deviceID: first.address }), attachment(pod.path));
+    const keys = { ...attributes, 'cni.dev/valid-attachments': [{ containerID: 'c1', ifname: ifName }] };
+    await runner.add(config('sriov', { ...keys, deviceID: first.address }), place(pod.path));
     const mac = '02:00:5e:00:00:02';
-    const place = attachment(ended.path, { containerId: 'c2' });
-    await runner.add(config('sriov', { ...keys, mac, deviceID: second.address }), place);
+    const next = place(ended.path, 'c2');
+    await runner.add(config('sriov', { ...keys, mac, deviceID: second.address }), next);
     await ended[Symbol.asyncDispose]();
     await runner.gc(config('sriov', keys), []);
-    assert.equal((await ip(pod.path, 'link', 'show', 'net1'))[0]?.['address'], attributes.mac);
+    assert.equal((await ip(pod.path, 'link', 'show', ifName))[0]?.['address'], attributes.mac);
     assert.deepEqual(await functionOf(1), earlier.functions[1]);
     await runner.gc(config('sriov', { 'cni.dev/valid-attachments': [] }), []);
     assert.deepEqual(await all(), earlier);
@@ -223,7 +233,7 @@ describe('sriov on hardware', () => {
     await eventually(async () => (await ip(pod.path, 'link')).length > 1 || undefined);
     child.kill('SIGKILL');
     await once(child, 'exit');
-    await runner.delete(config('sriov', { ...network, ipam: {} }), attachment(pod.path));
+    await runner.delete(config('sriov', { ...network, ipam: {} }), place(pod.path));
     assert.deepEqual(await all(), earlier);
   });
 
@@ -231,15 +241,15 @@ describe('sriov on hardware', () => {
     const earlier = await all();
     await using pod = await testNamespace();
     const network = config('sriov', { ...attributes, deviceID: first.address });
-    await runner.add(network, attachment(pod.path));
-    const path = join(directory, 'c1-net1');
+    await runner.add(network, place(pod.path));
+    const path = join(directory, 'c1-vf0');
     const { OrigVfState, ...noted }: Record<string, object> = JSON.parse(await readFile(path, 'utf8'));
     const original = Object.fromEntries(
       Object.entries(OrigVfState ?? {}).filter(([key]) => !['Alias', 'Up'].includes(key)),
     );
     await writeFile(path, JSON.stringify({ ...noted, RuntimeConfig: {}, OrigVfState: original }));
-    await run('ip', ['-n', nameOf(pod.path), 'link', 'set', 'net1', 'alias', '']);
-    await runner.delete(network, attachment(pod.path));
+    await run('ip', ['-n', nameOf(pod.path), 'link', 'set', ifName, 'alias', '']);
+    await runner.delete(network, place(pod.path));
     assert.deepEqual(await all(), earlier);
   });
 
@@ -250,17 +260,17 @@ describe('sriov on hardware', () => {
     await using addresses = await hostLocalAddresses();
     await using pod = await testNamespace();
     const network = config('sriov', { ...attributes, ipam: addresses.ipam, deviceID: first.address });
-    const result = await runner.add(network, attachment(pod.path));
+    const result = await runner.add(network, place(pod.path));
     assert.deepEqual(result.interfaces, [
-      { name: 'net1', mac: attributes.mac, sandbox: pod.path, pciID: first.address },
+      { name: ifName, mac: attributes.mac, sandbox: pod.path, pciID: first.address },
     ]);
     assert.deepEqual(result.ips, [{ address: '10.1.2.2/24', gateway: '10.1.2.1', interface: 0 }]);
     assert.deepEqual(told(await functionOf(0)), set);
     assert.equal((await ip(pod.path, 'link')).length, 1);
-    await runner.check(withResult(network, result), attachment(pod.path));
+    await runner.check(withResult(network, result), place(pod.path));
     await using other = await testNamespace();
-    await assert.rejects(runner.add(network, attachment(other.path, { containerId: 'c2' })), /already allocated/);
-    await runner.delete(network, attachment(pod.path));
+    await assert.rejects(runner.add(network, place(other.path, 'c2')), /already allocated/);
+    await runner.delete(network, place(pod.path));
     assert.deepEqual(await all(), earlier);
     assert.deepEqual(await addresses.reserved(), []);
   });
@@ -272,9 +282,59 @@ describe('sriov on hardware', () => {
       { deviceID: '0000:01:1f.7', message: /this node has no PCI device 0000:01:1f\.7/ },
     ];
     for (const { deviceID, message } of refused) {
-      await assert.rejects(runner.add(config('sriov', { deviceID }), attachment(pod.path)), message);
+      await assert.rejects(runner.add(config('sriov', { deviceID }), place(pod.path)), message);
     }
     assert.deepEqual(await files(), []);
+  });
+
+  test('a pod has the function that kubelet allocated to it from the daemon, and what happens to it is told', async () => {
+    const earlier = await all();
+    await using files = await testDirectory();
+    const at = (name: string): string => join(files.path, name);
+    const resource = 'intel.com/vf';
+    const selectors = { rootDevices: [pf], drivers: ['igbvf'] };
+    await writeFile(at('pcidp.json'), JSON.stringify({ resourceList: [{ resourceName: 'vf', selectors }] }));
+    const settings = { kubeletDir: at('kubelet'), deviceInfoDir: at('devinfo'), devicePluginConfig: at('pcidp.json') };
+    const given: GivenResources[] = [];
+    await using kubelet = await Kubelet.start(settings.kubeletDir);
+    await using _told = await servePodResources(podResourcesSocket(settings.kubeletDir), () => given);
+    await using _wire = await wire('ens5');
+    await using node = await startLiveNode({ config: settings });
+    const ids = [first.address, second.address];
+    await kubelet.sees(
+      resource,
+      ids.map((id) => `${id} Healthy`),
+    );
+    await kubelet.allocate(resource, second.address);
+    const container = { devices: [{ resourceName: resource, deviceIds: [second.address] }] };
+    given.push({ name: 'app', namespace: 'default', containers: [container] });
+
+    const ipam = { type: 'host-local', dataDir: at('networks'), subnet: '10.1.2.0/24' };
+    const { metadata, ...definition } = network(
+      'vf',
+      JSON.stringify({ cniVersion: '1.0.0', type: 'sriov', ...attributes, ipam }),
+    );
+    const annotations = { 'k8s.v1.cni.cncf.io/resourceName': resource };
+    node.api.store.create({ ...definition, metadata: { ...metadata, annotations } });
+    const sandbox = await node.addPod('vf@data0');
+    const status = node.status().find((each) => each.interface === 'data0');
+    assert.deepEqual([status?.mac, status?.ips], [attributes.mac, ['10.1.2.2']]);
+    assert.deepEqual(status?.['device-info'], {
+      type: 'pci',
+      version: '1.1.0',
+      pci: { 'pci-address': second.address },
+    });
+    assert.equal((await ip(sandbox.namespace.path, 'link', 'show', 'data0'))[0]?.['parentdev'], second.address);
+    assert.deepEqual(told(await functionOf(1)), set);
+    assert.deepEqual(await node.call('DEL', sandbox), { exitStatus: 0, stdout: '' });
+    assert.deepEqual(await all(), earlier);
+    assert.deepEqual((await node.held()).journal, []);
+
+    await writeFile(join(devices, pf, 'sriov_numvfs'), '0');
+    await kubelet.sees(
+      resource,
+      ids.map((id) => `${id} Unhealthy`),
+    );
   });
 
   /** Everything that is to be as it was. */
@@ -303,7 +363,7 @@ describe('sriov on hardware', () => {
   function startAdd(network: JsonObject, netns: string): ChildProcess {
     const source = `
       import { createSriov } from ${JSON.stringify(join(import.meta.dirname, '../../../src/plugins/sriov.ts'))};
-      const attachment = { containerId: 'c1', netns: ${JSON.stringify(netns)}, ifName: 'net1', args: new Map(), path: [] };
+      const attachment = { containerId: 'c1', netns: ${JSON.stringify(netns)}, ifName: '${ifName}', args: new Map(), path: [] };
       const plugins = { add: () => new Promise(() => setInterval(() => {}, 1000)) };
       await createSriov('/sys', ${JSON.stringify(directory)}).add({ config: ${JSON.stringify(network)}, attachment, plugins });`;
     return spawn(process.execPath, ['--input-type=module', '--eval', source], { stdio: 'inherit' });
@@ -319,10 +379,22 @@ describe('sriov on hardware', () => {
   }
 });
 
+const place = (netns: string, containerId = 'c1') => attachment(netns, { containerId, ifName });
+
 /** The attributes that the tests set, as ip(8) shows them. */
 function told(shown: JsonObject | undefined) {
   const { address, vlan_list: vlan, spoofchk, trust, rate } = shown ?? {};
   return { address, vlan, spoofchk, trust, rate };
+}
+
+/** A wire of the node, which is this VM. */
+async function wire(name: string): Promise<AsyncDisposable> {
+  await addWire(name);
+  return {
+    async [Symbol.asyncDispose]() {
+      await ip(undefined, 'link', 'del', name);
+    },
+  };
 }
 
 const nameOf = (netns: string): string => netns.replace('/run/netns/', '');
