@@ -251,6 +251,58 @@ onEachServer((server) => {
   });
 
   test(
+    'whatever goes wrong while a certificate is made anew, none is served that is not trusted',
+    options,
+    async () => {
+      await using running = await server.start();
+      await clean(running);
+      await allow(running);
+      const { admin, proxy } = running;
+      const ports = [await freePort(), await freePort()] as const;
+      let now = Date.now() - 70 * day;
+      const clock = { now: () => now };
+      await using one = await replica(running, ports[0], clock);
+      await using two = await replica(running, ports[1], clock);
+      const serials = async () => {
+        const bundles = [mutatingWebhookConfigurations, validatingWebhookConfigurations].map((kind) =>
+          admin.get(kind, '', name).then(bundleOf),
+        );
+        const asking = (await Promise.all(bundles)).flatMap((bundle) =>
+          ports.map(async (port) => serialOf((await asked(port, bundle, '/pods', question('pods', pod('a')))).peer)),
+        );
+        return new Set(await Promise.all(asking));
+      };
+      const patching = (what: string) => (method: string, path: string) => method === 'PATCH' && path.includes(what);
+      try {
+        const [before = ''] = await serials();
+        now += 65 * day;
+        proxy.fault({ match: patching('/secrets/'), fail: 'InternalError' });
+        await assert.rejects(one.look(), { status: 500 });
+        assert.deepEqual(await serials(), new Set([before]));
+
+        // The Secret is written, and one of the two configurations.
+        proxy.fault({ match: patching('/validatingwebhookconfigurations/'), fail: 'ServiceUnavailable' });
+        await assert.rejects(one.look(), { status: 503 });
+        assert.deepEqual(await serials(), new Set([before]));
+
+        await Promise.all([one.look(), two.look(), one.look()]);
+        const after = await serials();
+        assert.equal(after.size, 1);
+        assert.ok(!after.has(before));
+
+        // Two replicas that find an empty place at one moment, and an answer that is lost on its way.
+        await admin.delete(secrets, home, name);
+        proxy.fault({ match: (method, path) => method === 'POST' && path.includes('/secrets'), lost: true });
+        await Promise.allSettled([one.look(), two.look()]);
+        await Promise.all([one.look(), two.look()]);
+        assert.equal((await serials()).size, 1);
+      } finally {
+        await clean(running);
+      }
+    },
+  );
+
+  test(
     'what is spoilt or deleted in the cluster is put right, and what an administrator has set stays',
     options,
     async () => {
