@@ -73,13 +73,17 @@ export async function startWebhook(options: WebhookOptions, signal: AbortSignal)
   const networks = ends.use(new Networks({ client, log }));
   let kept: Kept | undefined;
   let server: Server | undefined;
-  let problem: string | undefined = 'there is no certificate yet';
+  let problem = 'there is no certificate yet';
   const metrics = new WebhookMetrics(() => kept?.notAfter);
   const now = options.now ?? Date.now;
   const health = await serveHealth({
     registry: metrics.registry,
-    // What was listed once can be answered by; what is missing is asked for.
-    problems: () => [server === undefined ? problem : undefined].flatMap((text) => text ?? []),
+    // Networks that were not listed yet are asked for, one by one.
+    problems: () => {
+      if (kept === undefined || server === undefined) return [problem];
+      const until = new Date(kept.notAfter).toISOString();
+      return now() < kept.notAfter ? [] : [`the certificate expired at ${until}, and none could be made`];
+    },
     port: options.metricsPort,
     address,
   });

@@ -303,6 +303,58 @@ onEachServer((server) => {
   );
 
   test(
+    'while no certificate can be made, the old one is served, and once it has expired it is told',
+    options,
+    async () => {
+      await using running = await server.start();
+      await clean(running);
+      await allow(running);
+      let now = Date.now();
+      await using own = await replica(running, 0, { now: () => now, url: 'https://127.0.0.1:1' });
+      const readiness = async () => (await fetch(`http://127.0.0.1:${own.metricsPort}/readyz`)).text();
+      try {
+        running.proxy.fault({ match: (method) => method === 'PATCH', fail: 'ServiceUnavailable', times: 2 });
+        now += 65 * day;
+        await assert.rejects(own.look(), { status: 503 });
+        assert.equal(await readiness(), 'ok\n');
+        now += 30 * day;
+        await assert.rejects(own.look(), { status: 503 });
+        assert.match(await readiness(), /^the certificate expired at 20.*, and none could be made\n$/);
+        await own.look();
+        assert.equal(await readiness(), 'ok\n');
+      } finally {
+        await clean(running);
+      }
+    },
+  );
+
+  test('without a URL, the API server is led to the Service, whose name the certificate is for', options, async () => {
+    await using running = await server.start();
+    await clean(running);
+    await allow(running);
+    const { admin } = running;
+    await using _ = await replica(running, 0, { url: undefined, servicePort: 8443 });
+    try {
+      const pods = await admin.get(mutatingWebhookConfigurations, '', name);
+      const networks = await admin.get(validatingWebhookConfigurations, '', name);
+      const service = { name, namespace: home, port: 8443 };
+      assert.deepEqual(at(firstOf(pods), 'clientConfig.service'), { ...service, path: '/pods' });
+      assert.deepEqual(at(firstOf(networks), 'clientConfig.service'), { ...service, path: '/networks' });
+      assert.deepEqual(at(firstOf(pods), 'namespaceSelector.matchExpressions'), [
+        { key: 'kubernetes.io/metadata.name', operator: 'NotIn', values: ['kube-system', home] },
+      ]);
+      const policies = [pods, networks].map((each) => textAt(firstOf(each), 'failurePolicy'));
+      assert.deepEqual(policies, ['Ignore', 'Fail']);
+      const { data } = z.object({ data: z.record(z.string(), z.string()) }).parse(await admin.get(secrets, home, name));
+      const certificate = new X509Certificate(Buffer.from(data['tls.crt'] ?? '', 'base64'));
+      assert.equal(certificate.checkHost(`${name}.${home}.svc`), `${name}.${home}.svc`);
+      assert.equal(certificate.checkHost(`${name}.other.svc`), undefined);
+    } finally {
+      await clean(running);
+    }
+  });
+
+  test(
     'what is spoilt or deleted in the cluster is put right, and what an administrator has set stays',
     options,
     async () => {
