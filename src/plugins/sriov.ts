@@ -9,6 +9,7 @@ import { announceAddresses, Container, checkInterface, configureInterface } from
 import { refuseTakenName } from './create-link.ts';
 import { moveIn, openNode, type Place } from './host-device/move.ts';
 import { addIpam, checkIpam, dnsOf, gcIpam, removeThenDeleteIpam, statusIpam } from './ipam.ts';
+import { announce } from './sriov/announce.ts';
 import { parseSriov, type SriovConfig } from './sriov/config.ts';
 import {
   type Device,
@@ -181,6 +182,7 @@ export function createSriov(sysfs: string = sysfsRoot, directory = '/var/lib/cni
     const { ips = [], routes = [] } = ipam ?? {};
     if (ips.length > 0) announceAddresses(container, ifName);
     await configureInterface(container, link, { ips, routes });
+    await announce(container, link, ips);
     const { mac, mtu: current } = await container.link(ifName);
     return {
       interfaces: [{ name: ifName, mac, mtu: current, sandbox: netns, pciID: deviceId }],

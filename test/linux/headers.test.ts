@@ -19,6 +19,7 @@ const headers = [
   'linux/genetlink.h',
   'linux/if.h',
   'linux/if_addr.h',
+  'linux/if_arp.h',
   'linux/if_bridge.h',
   'linux/if_link.h',
   'linux/if_tun.h',
