@@ -10,13 +10,22 @@ import { parseDhcpConfig } from './dhcp/config.ts';
 import { type KeeperOptions, LeaseKeeper } from './dhcp/keeper.ts';
 import { resultOfLease } from './dhcp/lease.ts';
 import { type Holder, keyOf } from './dhcp/records.ts';
-import { autoconfigured } from './dhcp/slaac.ts';
+import { acceptAdvertisements, announcedRouter, autoconfigured } from './dhcp/slaac.ts';
+import { LeaseKeeper as LeaseKeeper6 } from './dhcp/v6/keeper.ts';
+import { resultOfLease as resultOfLease6 } from './dhcp/v6/lease.ts';
 import { readValidAttachments } from './valid-attachments.ts';
 
 export interface Dhcp {
   readonly plugin: Plugin;
-  readonly keeper: LeaseKeeper;
+  /** Of the leases of both families. */
+  readonly keeper: Keeping;
 }
+
+/** Whoever runs plugins for long has it resume leases of before, and closes it. */
+export type Keeping = Pick<LeaseKeeper, 'resume' | 'close'>;
+
+/** Milliseconds that an ADD waits for a router beside the server, without which nothing but the link can be reached. */
+const patienceForRouter = 2_000;
 
 /**
  * IPAM by a DHCP server of the network that the interface is on, for as long as the pod lives.
@@ -27,6 +36,7 @@ export interface Dhcp {
  */
 export function createDhcp(options: KeeperOptions): Dhcp {
   const keeper = new LeaseKeeper(options);
+  const keeper6 = new LeaseKeeper6(options);
   const plugin: Plugin = {
     type: 'dhcp',
     versions: cniVersions,
@@ -37,15 +47,13 @@ export function createDhcp(options: KeeperOptions): Dhcp {
       const { options, ipv4, ipv6 } = parseDhcpConfig(call);
       using container = Container.open(call.attachment);
       const link = await upLink(container, call.attachment.ifName);
-      const { namespace } = container;
+      const { path: netns, id: netnsId } = container.namespace;
+      const place = { ...holderOf(call), netns, netnsId, index: link.index };
       await using undo = new AsyncDisposableStack();
       const parts: Result[] = [];
       if (ipv4) {
         const lease = await keeper.acquire({
-          ...holderOf(call),
-          netns: namespace.path,
-          netnsId: namespace.id,
-          index: link.index,
+          ...place,
           // The kernel hands what is for a shared hardware address to the interface that has the IP address.
           broadcast: link.kind === 'ipvlan',
           options: [...options].map(([code, value]) => [code, Buffer.from(value).toString('hex')]),
@@ -54,30 +62,25 @@ export function createDhcp(options: KeeperOptions): Dhcp {
         parts.push(resultOfLease(lease));
       }
       if (ipv6 === 'slaac') parts.push(await autoconfigured(container, link));
+      if (ipv6 === 'dhcpv6') {
+        await acceptAdvertisements(container, link.name, { autoconf: false });
+        const lease = await keeper6.acquire(place);
+        undo.defer(() => keeper6.release(holderOf(call)));
+        parts.push(resultOfLease6(lease, await announcedRouter(container, link.index, patienceForRouter)));
+      }
       undo.move();
       return joined(parts);
     },
 
-    delete: (call) => keeper.release(holderOf(call)),
+    async delete(call) {
+      await keeper6.release(holderOf(call));
+      await keeper.release(holderOf(call));
+    },
 
     async check(call) {
-      const { ipv4 } = parseDhcpConfig(call);
-      if (!ipv4) return;
-      const { ifName } = call.attachment;
-      const record = await keeper.find(holderOf(call));
-      if (record?.lease === undefined || record.status === 'asked') {
-        throw failure(`no DHCP lease is kept for interface "${ifName}" in network "${call.config.name}"`);
-      }
-      const { address } = record.lease;
-      if (record.status !== 'bound') {
-        throw failure(`the DHCP lease of ${address} for interface "${ifName}" was ${record.status}`);
-      }
-      const given = call.prevResult?.ips.map((ip) => ip.address) ?? [];
-      if (given.length > 0 && !given.includes(address)) {
-        throw failure(
-          `the DHCP lease for interface "${ifName}" is ${address} by now, the result has ${given.join(', ')}`,
-        );
-      }
+      const { ipv4, ipv6 } = parseDhcpConfig(call);
+      if (ipv4) checkLease(call, 'DHCP', await keeper.find(holderOf(call)));
+      if (ipv6 === 'dhcpv6') checkLease(call, 'DHCPv6', await keeper6.find(holderOf(call)));
     },
 
     async status() {
@@ -92,10 +95,20 @@ export function createDhcp(options: KeeperOptions): Dhcp {
 
     async gc({ config }) {
       const valid = new Set(readValidAttachments(config).map((each) => keyOf({ ...each, network: config.name })));
-      await keeper.releaseOthers(config.name, (holder) => valid.has(keyOf(holder)));
+      for (const each of [keeper, keeper6]) {
+        await each.releaseOthers(config.name, (holder) => valid.has(keyOf(holder)));
+      }
     },
   };
-  return { plugin, keeper };
+  const both: Keeping = {
+    async resume(log) {
+      for (const each of [keeper, keeper6]) await each.resume(log);
+    },
+    async close() {
+      await Promise.all([keeper.close(), keeper6.close()]);
+    },
+  };
+  return { plugin, keeper: both };
 }
 
 /** Leases of the node. They mean nothing after its next boot, which empties /run. */
@@ -103,8 +116,30 @@ const node = createDhcp({ directory: '/run/cni/dhcp' });
 
 export const dhcp: Plugin = node.plugin;
 
-/** Keeps the leases of all pods: whoever runs plugins for long has it resume them, and closes it. */
-export const dhcpLeases: LeaseKeeper = node.keeper;
+/** Keeps the leases of all pods. */
+export const dhcpLeases: Keeping = node.keeper;
+
+/** @throws {CniError} 999 when no lease is kept, or it is not what the result says. */
+function checkLease(
+  { config, attachment, prevResult }: PluginCall,
+  protocol: string,
+  record: { readonly status: string; readonly lease?: { readonly address: string } | undefined } | undefined,
+): void {
+  const { ifName } = attachment;
+  if (record?.lease === undefined || record.status === 'asked') {
+    throw failure(`no ${protocol} lease is kept for interface "${ifName}" in network "${config.name}"`);
+  }
+  const { address } = record.lease;
+  if (record.status !== 'bound') {
+    throw failure(`the ${protocol} lease of ${address} for interface "${ifName}" was ${record.status}`);
+  }
+  const given = prevResult?.ips.map((ip) => ip.address) ?? [];
+  if (given.length > 0 && !given.includes(address)) {
+    throw failure(
+      `the ${protocol} lease for interface "${ifName}" is ${address} by now, the result has ${given.join(', ')}`,
+    );
+  }
+}
 
 function holderOf({ config, attachment }: Pick<PluginCall, 'config' | 'attachment'>): Holder {
   return { network: config.name, containerId: attachment.containerId, ifName: attachment.ifName };
@@ -122,8 +157,20 @@ const joined = (parts: readonly Result[]): Result => ({
   interfaces: [],
   ips: parts.flatMap(({ ips }) => ips),
   routes: parts.flatMap(({ routes }) => routes),
-  dns: Object.assign({}, ...parts.map(({ dns }) => dns)),
+  dns: parts.map(({ dns }) => dns).reduce(joinedDns, {}),
 });
+
+/** Name servers and search domains of both families; the domain is of the first that tells one. */
+function joinedDns(first: Result['dns'], second: Result['dns']): Result['dns'] {
+  const nameservers = [...(first.nameservers ?? []), ...(second.nameservers ?? [])];
+  const search = [...new Set([...(first.search ?? []), ...(second.search ?? [])])];
+  return {
+    ...second,
+    ...first,
+    ...(nameservers.length > 0 && { nameservers }),
+    ...(search.length > 0 && { search }),
+  };
+}
 
 /** Whether files can be made in a directory or, where it does not exist yet, in its nearest ancestor. */
 async function accessNearest(directory: string): Promise<void> {

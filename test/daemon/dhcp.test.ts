@@ -3,11 +3,11 @@ import { readFile } from 'node:fs/promises';
 import { test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { builtinPlugins } from '../../src/plugins/builtin.ts';
-import { LeaseRecords } from '../../src/plugins/dhcp/records.ts';
+import { leaseRecords } from '../../src/plugins/dhcp/records.ts';
 import { startNode } from './node.ts';
 
 test('a daemon that starts goes on with the leases of the one before', async () => {
-  const records = new LeaseRecords('/run/cni/dhcp');
+  const records = leaseRecords('/run/cni/dhcp');
   const bootId = await readFile('/proc/sys/kernel/random/boot_id', 'utf8');
   const holder = { network: `plx-test-${process.pid}`, containerId: 'c1', ifName: 'net1' };
   await records.write({

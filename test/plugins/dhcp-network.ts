@@ -54,6 +54,8 @@ export async function dhcpNetwork(options: ServerOptions = {}): Promise<Network>
   await ipCommand(undefined, `link set ${master} up`);
   await ipCommand(space.path, 'address add 10.5.0.1/24 dev srv');
   await ipCommand(space.path, 'address add fd00:5::1/64 dev srv nodad');
+  // Hosts follow routers that announce themselves from a link-local address: at once, not when its detection is over.
+  await ipCommand(space.path, 'address add fe80::1/64 dev srv nodad');
   await ipCommand(space.path, 'link set srv up');
   const directory = stack.use(await testDirectory()).path;
   const server = stack.use(await DhcpServer.start(space.path, 'srv', options));

@@ -56,6 +56,7 @@ export class DhcpServer implements AsyncDisposable {
       `--dhcp-range=${range.join(',')},2m`,
       ...options,
     ];
+    const from = this.log.length;
     const child = spawn('nsenter', [`--net=${this.#namespace}`, 'dnsmasq', ...args], {
       stdio: ['ignore', 'ignore', 'pipe'],
     });
@@ -63,7 +64,7 @@ export class DhcpServer implements AsyncDisposable {
     child.stderr.setEncoding('utf8').on('data', (text: string) => {
       this.log += text;
     });
-    await this.logged(/sockets bound exclusively|DHCP, IP range|DHCPv6/);
+    await this.logged(/sockets bound exclusively/, from);
   }
 
   /** Waits for a line in what it wrote, of which it may have some already. */

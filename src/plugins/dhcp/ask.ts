@@ -1,7 +1,8 @@
 import { CniError, ErrorCode } from '../../cni/error.ts';
 import { formatIP } from '../../net/ip.ts';
 import { type Client, discover, type State } from './client.ts';
-import { type Clock, exchange, type Port } from './exchange.ts';
+import type { Clock } from './converse.ts';
+import { exchange, type Port } from './exchange.ts';
 import type { Lease } from './lease.ts';
 import type { LeaseRecord } from './records.ts';
 

@@ -49,7 +49,7 @@ const schema = z.object({
       .max(mostOptions)
       .default([]),
     ipv4: z.boolean().default(true),
-    ipv6: z.enum(['', 'slaac'], 'expected "slaac"').default(''),
+    ipv6: z.enum(['', 'slaac', 'dhcpv6'], 'expected "slaac" or "dhcpv6"').default(''),
   }),
 });
 

@@ -1,8 +1,8 @@
-import { setTimeout as sleep } from 'node:timers/promises';
 import type { NetworkNamespace } from '../../linux/namespace.ts';
 import { broadcastMac, isLinkDown, PacketSocket } from '../../linux/packet-socket.ts';
 import { parseIP } from '../../net/ip.ts';
 import { type Client, dueAt, elapse, receive, type Sending, type State, type Step } from './client.ts';
+import { converse, type Rules, type Terms } from './converse.ts';
 import { decodeDatagram, encodeDatagram, everybody } from './datagram.ts';
 import { decodeMessage, encodeMessage, type Message } from './message.ts';
 
@@ -13,9 +13,6 @@ const serverPort = 67;
 
 /** Packets read before others have their turn: somebody may send them faster than they are read. */
 const mostAtOnce = 32;
-
-/** Milliseconds of a clock that runs on while the node sleeps, and is not set by anybody. */
-export type Clock = () => number;
 
 /** Where messages leave and arrive: an interface in a namespace. */
 export class Port implements Disposable {
@@ -68,58 +65,18 @@ export class Port implements Disposable {
   }
 }
 
-export interface Exchange {
+export interface Exchange extends Terms<State> {
   readonly client: Client;
   readonly port: Pick<Port, 'send' | 'receive'>;
-  readonly clock: Clock;
-  readonly signal: AbortSignal;
-  /** When no more is listened for, whatever the state is then. */
-  readonly giveUpAt: number;
-  /** Told of each state before its message is sent: what it means is to be on the disk by then. */
-  entered?(state: State): Promise<void>;
 }
 
-/**
- * Goes on from a step until there is a lease, or none to be had, or the time is up.
- *
- * Nothing waits for the socket: it is looked at, at first after a millisecond, then after a twentieth of the time that the
- * answer has taken so far. A hundred leases that wait for a server that is gone take a twentieth of a processor in their
- * first seconds, less from then on, and no thread.
- *
- * @throws {Error} the signal's reason.
- */
-export async function exchange(exchange: Exchange, first: Step): Promise<State> {
-  const { port, signal, entered } = exchange;
-  for (let step: Step | undefined = first; ; ) {
-    const { state, send }: Step = step;
-    await entered?.(state);
-    signal.throwIfAborted();
-    if (send !== undefined) port.send(send);
-    if (isSettled(state)) return state;
-    step = await nextStep(exchange, state);
-    if (step === undefined) return state;
-  }
+/** Goes on from a step until there is a lease, or none to be had, or the time is up, as {@link converse} does. */
+export function exchange({ client, ...terms }: Exchange, first: Step): Promise<State> {
+  const rules: Rules<State, Sending, readonly [Message, string]> = {
+    receive: (state, [message, from], now) => receive(client, state, message, from, now),
+    elapse: (state, now) => elapse(client, state, now),
+    dueAt,
+    isSettled: ({ at }) => at === 'bound' || at === 'expired' || at === 'refused',
+  };
+  return converse({ ...terms, ...rules }, first);
 }
-
-const shortestLook = 1;
-const longestLook = 500;
-const partOfWait = 1 / 20;
-
-/** @returns undefined when the time is up. */
-async function nextStep({ client, port, clock, signal, giveUpAt }: Exchange, state: State): Promise<Step | undefined> {
-  const due = dueAt(state) ?? 0;
-  const began = clock();
-  for (;;) {
-    const now = clock();
-    for (const [message, from] of port.receive()) {
-      const step = receive(client, state, message, from, now);
-      if (step !== undefined) return step;
-    }
-    if (now >= giveUpAt) return undefined;
-    if (now >= due) return elapse(client, state, now);
-    const look = Math.min(Math.max((now - began) * partOfWait, shortestLook), longestLook);
-    await sleep(Math.min(look, due - now, giveUpAt - now), undefined, { signal });
-  }
-}
-
-const isSettled = ({ at }: State): boolean => at === 'bound' || at === 'expired' || at === 'refused';

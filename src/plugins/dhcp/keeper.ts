@@ -3,9 +3,10 @@ import { uptime } from 'node:os';
 import { CniError, ErrorCode } from '../../cni/error.ts';
 import { ask, offeredIn } from './ask.ts';
 import { type Client, dueAt, elapse, release, resume, type State, usable } from './client.ts';
-import { type Clock, exchange, Port } from './exchange.ts';
+import type { Clock } from './converse.ts';
+import { exchange, Port } from './exchange.ts';
 import type { Lease } from './lease.ts';
-import { type Holder, keyOf, type LeaseRecord, LeaseRecords } from './records.ts';
+import { type Holder, keyOf, type LeaseRecord, leaseRecords, type Records } from './records.ts';
 import { Seat } from './seat.ts';
 
 /** Where it is told what becomes of leases between calls. */
@@ -23,14 +24,14 @@ export interface KeeperOptions {
 }
 
 /** Longer than a server that looks whether an address is in use before it offers it, shorter than runtimes wait. */
-const usualPatience = 60_000;
+export const usualPatience = 60_000;
 
 /** Milliseconds that an answer is listened for when a lease is prolonged. In between, its namespace is not held open. */
-const listenFor = 20_000;
+export const listenFor = 20_000;
 /** The longest that a timer can be set to is 2^31 milliseconds. */
-const longestSleep = 3_600_000;
+export const longestSleep = 3_600_000;
 /** Milliseconds until what failed for no reason of the network's is tried again. */
-const retryAfter = 30_000;
+export const retryAfter = 30_000;
 
 /** Who is to have a lease, and how it is asked for. */
 export type Applicant = Omit<LeaseRecord, 'status' | 'lease' | 'lostRoutes' | 'offered' | 'bootId'>;
@@ -54,14 +55,14 @@ interface Kept {
  * with {@link resume}.
  */
 export class LeaseKeeper {
-  readonly #records: LeaseRecords;
+  readonly #records: Records<LeaseRecord>;
   readonly #clock: Clock;
   readonly #patience: number;
   readonly #kept = new Map<string, Kept>();
   #log: LeaseLog | undefined;
 
   constructor({ directory, clock = () => uptime() * 1000, patience = usualPatience }: KeeperOptions) {
-    this.#records = new LeaseRecords(directory);
+    this.#records = leaseRecords(directory);
     this.#clock = clock;
     this.#patience = patience;
   }
@@ -292,7 +293,7 @@ function named({ network, containerId, ifName, lease }: LeaseRecord): object {
 let boot: string | undefined;
 
 /** Namespaces and the node's uptime mean nothing after the next boot. */
-function bootId(): string {
+export function bootId(): string {
   boot ??= readFileSync('/proc/sys/kernel/random/boot_id', 'utf8').trim();
   return boot;
 }

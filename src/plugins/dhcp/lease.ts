@@ -94,7 +94,7 @@ function routesIn(options: Options, gateway: IP | undefined): z.output<typeof ro
 
 /** As many as a configuration may have; what is longer is no list that anybody wrote. */
 const mostRoutes = 1000;
-const mostNames = 64;
+export const mostNames = 64;
 
 /** RFC 3442: the length of a prefix, as many bytes of it as that takes, and the router; 0.0.0.0 is none, but the link. */
 function classlessRoutes(value: Uint8Array = new Uint8Array()): z.output<typeof route>[] {
@@ -158,7 +158,7 @@ function textIn(value: Uint8Array | undefined): string | undefined {
 }
 
 /** RFC 3397: names of RFC 1035, whose tails may be pointers back into the option. */
-function namesIn(value: Uint8Array = new Uint8Array()): string[] {
+export function namesIn(value: Uint8Array = new Uint8Array()): string[] {
   const names: string[] = [];
   for (let offset = 0; offset < value.length && names.length < mostNames; ) {
     const labels: string[] = [];

@@ -2,7 +2,7 @@ import { addresses } from '../../linux/address.ts';
 import { isKernelError } from '../../linux/errors.ts';
 import { type Link, links } from '../../linux/link.ts';
 import { NetworkNamespace } from '../../linux/namespace.ts';
-import { mainTable, type Route, routes } from '../../linux/route.ts';
+import { mainTable, type Route, routes, Scope } from '../../linux/route.ts';
 import { Rtnetlink } from '../../linux/rtnetlink.ts';
 import { equalIP, formatPrefix, type IP, parseIP, parsePrefix } from '../../net/ip.ts';
 import type { Lease } from './lease.ts';
@@ -49,6 +49,13 @@ export class Seat implements Disposable {
     if (outcome?.ok === false && outcome.error.code !== 'EADDRNOTAVAIL') throw outcome.error;
   }
 
+  /** The address that the interface has for its own link; undefined while it has none, or may not use it yet. */
+  async linkLocal(): Promise<IP | undefined> {
+    const [present] = await this.#netlink.run(addresses.list({ index: this.link.index, family: 6 }));
+    const usable = present.find((each) => each.scope === Scope.link && !each.tentative && !each.duplicate);
+    return usable?.address.ip;
+  }
+
   /** Those of a lease's routes that the pod has: others may have been taken away, or moved to another table. */
   async present(wanted: readonly LeaseRoute[]): Promise<LeaseRoute[]> {
     const [table] = await this.#netlink.run(routes.list({ family: 4, index: this.link.index, table: mainTable }));
@@ -63,7 +70,7 @@ export class Seat implements Disposable {
    * @returns What changed, for people; empty where nothing did.
    * @throws {KernelError} what the kernel did not take.
    */
-  async change(before: Lease, after: Lease, lost?: readonly LeaseRoute[]): Promise<readonly string[]> {
+  async change(before: Placed, after: Placed, lost?: readonly LeaseRoute[]): Promise<readonly string[]> {
     const { index } = this.link;
     const there = lost ?? (await this.present(before.routes));
     const gone = there.filter((route) => !after.routes.some((each) => isSame(each, route)));
@@ -102,6 +109,8 @@ export class Seat implements Disposable {
   }
 }
 
+/** What of a lease is in the pod. */
+type Placed = Pick<Lease, 'address' | 'routes'>;
 type LeaseRoute = Lease['routes'][number];
 
 const isSame = (a: LeaseRoute, b: LeaseRoute): boolean => a.dst === b.dst && a.gw === b.gw;
