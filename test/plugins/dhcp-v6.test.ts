@@ -6,7 +6,9 @@ import { join } from 'node:path';
 import { describe, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { isJsonArray, isJsonObject, type JsonObject } from '../../src/cni/json.ts';
+import { LinkLocalSocket } from '../../src/linux/link-local-socket.ts';
 import { writeSysctl } from '../../src/linux/sysctl.ts';
+import { parseIP } from '../../src/net/ip.ts';
 import { type TestNamespace, testNamespace } from '../support/namespace.ts';
 import { becomeNode } from '../support/node.ts';
 import { dhcpNetwork, ipCommand } from './dhcp-network.ts';
@@ -28,11 +30,15 @@ async function quickPod(): Promise<TestNamespace> {
 const configOf = (master: string, ipam: JsonObject = {}, type = 'macvlan'): ReturnType<typeof config> =>
   config(type, { master, ipam: { type: 'dhcp', ipv4: false, ipv6: 'dhcpv6', ...ipam } });
 
-async function addressesOf(netns: string): Promise<string[]> {
+const addressesOf = (netns: string): Promise<string[]> => addressesWithin(netns, 'global');
+const linkLocals = async (netns: string): Promise<string[]> =>
+  (await addressesWithin(netns, 'link')).map((each) => `${each.split('/')[0]}`);
+
+async function addressesWithin(netns: string, scope: string): Promise<string[]> {
   const [link] = await ip(netns, '-6', 'address', 'show', 'net1');
   const info = link?.['addr_info'];
   const all = isJsonArray(info) ? info.filter(isJsonObject) : [];
-  return all.filter((each) => each['scope'] === 'global').map((each) => `${each['local']}/${each['prefixlen']}`);
+  return all.filter((each) => each['scope'] === scope).map((each) => `${each['local']}/${each['prefixlen']}`);
 }
 
 async function eventually(what: string, isSo: () => boolean | Promise<boolean>): Promise<void> {
@@ -178,6 +184,30 @@ describe('dhcp with ipv6 "dhcpv6", with a real server', { concurrency: 8 }, () =
     const [link] = await ip(pod.path, 'link', 'show', 'net1');
     assert.match(JSON.stringify(link?.['flags']), /"UP"/);
     await assert.rejects(later.runner.check(wanted, attachment(pod.path)), /DHCPv6 lease of .* was expired/);
+    await later.runner.delete(wanted, attachment(pod.path));
+    assert.deepEqual(await readdir(network.directory), []);
+  });
+
+  test('a client in the pod that has the port fails an ADD, and neither DEL nor the end of a lease', async () => {
+    await using network = await dhcpNetwork({ options: [ten, announced] });
+    await using pod = await quickPod();
+    const wanted = configOf(network.master);
+    {
+      await using process = await network.start();
+      await process.runner.add(wanted, attachment(pod.path));
+    }
+    const [link] = await ip(pod.path, 'link', 'show', 'net1');
+    const [own] = await linkLocals(pod.path);
+    using _ = LinkLocalSocket.open(pod.namespace, Number(link?.['ifindex']), parseIP(`${own}`), 546);
+    {
+      await using process = await network.start({ skew: 61 });
+      await eventually('a warning', () => process.log.some((line) => /could not be prolonged now/.test(line)));
+      assert.equal((await addressesOf(pod.path)).length, 1);
+    }
+    await using later = await network.start({ skew: 121 });
+    await eventually('the address is gone', async () => (await addressesOf(pod.path)).length === 0);
+    const again = later.runner.add(config('dhcp', { ipam: wanted['ipam'] ?? {} }), attachment(pod.path));
+    await assert.rejects(again, /in use/);
     await later.runner.delete(wanted, attachment(pod.path));
     assert.deepEqual(await readdir(network.directory), []);
   });

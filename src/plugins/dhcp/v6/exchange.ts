@@ -1,3 +1,4 @@
+import { isKernelError } from '../../../linux/errors.ts';
 import { isLost, LinkLocalSocket } from '../../../linux/link-local-socket.ts';
 import type { NetworkNamespace } from '../../../linux/namespace.ts';
 import { type IP, parseIP } from '../../../net/ip.ts';
@@ -26,6 +27,16 @@ export class Port implements Disposable {
    */
   constructor(namespace: NetworkNamespace, index: number, own: IP) {
     this.#socket = LinkLocalSocket.open(namespace, index, own, clientPort);
+  }
+
+  /** The same for DEL: undefined when it cannot be had, as where a client in the pod has it. */
+  static openIfAny(namespace: NetworkNamespace, index: number, own: IP): Port | undefined {
+    try {
+      return new Port(namespace, index, own);
+    } catch (error) {
+      if (isKernelError(error)) return undefined;
+      throw error;
+    }
   }
 
   /** Sends a message to all servers; one that is meant alone is named in it. What the link does not take is lost. */

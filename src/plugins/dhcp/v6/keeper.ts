@@ -169,7 +169,9 @@ export class LeaseKeeper {
     } catch (error) {
       if (kept.stop.signal.aborted) return;
       this.#log?.warn({ err: error, ...named(kept.record) }, 'a DHCPv6 lease could not be prolonged now');
-      this.#sleep(kept, retryAfter);
+      // Nothing that fails may keep an address beyond its time.
+      const left = (usable(kept.state)?.expiresAt ?? 0) - this.#clock();
+      this.#sleep(kept, left > 0 ? Math.min(retryAfter, left) : retryAfter);
     }
   }
 
@@ -184,7 +186,10 @@ export class LeaseKeeper {
       this.#kept.delete(keyOf(kept.record));
       return;
     }
-    using port = new Port(seat.namespace, seat.link.index, await linkLocalOf(seat));
+    const own = await seat.linkLocal();
+    // Not waited for: a DEL may be.
+    if (own === undefined) throw new Error(`interface "${seat.link.name}" has no link-local address that it may use`);
+    using port = new Port(seat.namespace, seat.link.index, own);
     const { signal } = kept.stop;
     const giveUpAt = this.#clock() + listenFor;
     const entered = (state: State): Promise<void> => this.#follow(kept, seat, state);
@@ -251,8 +256,8 @@ export class LeaseKeeper {
     if (record.lease !== undefined) await seat.dropAddress(record.lease.address);
     const own = await seat.linkLocal();
     if (own === undefined) return;
-    using port = new Port(seat.namespace, record.index, own);
-    port.send(release(clientOf(record), given));
+    using port = Port.openIfAny(seat.namespace, record.index, own);
+    port?.send(release(clientOf(record), given));
   }
 
   /** Ends what is under way for a lease. */
