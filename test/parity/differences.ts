@@ -225,6 +225,13 @@ export const differences = {
     why: 'the first must still reach its neighbours',
     seen: /^\d+ \w+\/pod\/routes\/inet6 table 1 type unicast dst fe80::\|64 dev net1 metric 256: nothing \| /,
   },
+  'negative-mtu': {
+    plugins: 'bridge, ptp, ipvlan',
+    original: 'a negative mtu is taken for none',
+    plexus: 'it is refused',
+    why: 'whoever wrote it meant something else',
+    seen: /^\d+ (ADD|DEL)\/(error|result|node|pod|disk)/,
+  },
   'loopback-version': {
     plugins: 'loopback',
     original: 'results before 1.0.0 have the keys of 1.1.0',

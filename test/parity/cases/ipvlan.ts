@@ -141,6 +141,6 @@ export const ipvlanCases: readonly ParityCase[] = [
   wrongValues(
     plugin,
     { master: 'ens5', ipam },
-    { master: [7], mode: [7], mtu: ['1400', -1], linkInContainer: ['yes'], dns: [7] },
+    { master: [7], mode: [7], mtu: ['1400'], linkInContainer: ['yes'], dns: [7] },
   ),
 ];

@@ -101,6 +101,7 @@ const lifecycles: readonly ParityCase[] = [
 ];
 
 const refused: readonly Refusal[] = [
+  { tries: 'a negative mtu', differences: ['negative-mtu'], keys: { mtu: -1 }, error: /mtu/ },
   {
     tries: 'no ipam',
     differences: ['configuration-code', 'del-broken-configuration'],
