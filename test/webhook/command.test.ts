@@ -69,7 +69,8 @@ test('plexus webhook waits for the API server, answers, and ends with SIGTERM', 
     child.kill('SIGTERM');
     assert.deepEqual(await ended, [0, null]);
   }
-  assert.equal(lines.at(-1)?.msg, 'ending: no more questions are taken');
+  // The API server ended just before it, which may be told after.
+  assert.ok(lines.some(({ msg }) => msg === 'ending: no more questions are taken'));
 });
 
 const wrong: readonly (readonly [option: string, value: string, message: RegExp])[] = [
