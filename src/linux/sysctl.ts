@@ -60,7 +60,8 @@ export async function writeSysctlIfAny(
 
 /**
  * Writes a sysctl at once, and passes over one that this kernel does not have. Only for those that the kernel does nothing
- * with but store (`proc_dointvec`), so that there is nothing to wait for: `arp_notify`, `ndisc_notify`, `accept_dad`.
+ * with but store (`proc_dointvec`), so that there is nothing to wait for: `arp_notify`, `ndisc_notify`, `accept_dad`,
+ * `accept_ra`.
  */
 export function storeSysctl(namespace: NetworkNamespace, value: number, ...name: readonly string[]): void {
   let fd: number;

@@ -4,7 +4,7 @@ import { isKernelError } from '../linux/errors.ts';
 import { type Link, links } from '../linux/link.ts';
 import { NetworkNamespace } from '../linux/namespace.ts';
 import type { Rtnetlink } from '../linux/rtnetlink.ts';
-import { writeSysctlIfAny } from '../linux/sysctl.ts';
+import { storeSysctl } from '../linux/sysctl.ts';
 import type { Container } from './container-interface.ts';
 import { creationFailure, refuseTakenName } from './create-link.ts';
 
@@ -37,27 +37,35 @@ export interface VethSettings {
  * @throws {CniError} when the container has an interface of that name, or the kernel refuses; nothing is made then.
  */
 export async function createVeth(container: Container, node: Rtnetlink, settings: VethSettings): Promise<VethPair> {
-  const peer = await createPair(container, settings);
+  const { peer, inContainer } = await createPair(container, settings);
   await using undo = new AsyncDisposableStack();
   undo.defer(() => container.removeLink(settings.name));
-  const [found] = await node.run(links.get({ name: peer }));
   // The node sends what belongs to the container, and takes no routes from it.
-  await writeSysctlIfAny(NetworkNamespace.host(), 0, 'ipv6', 'conf', peer, 'accept_ra');
-  const [, onNode] = await node.run(links.change(found.index, { up: true }), links.get({ index: found.index }));
-  const inContainer = await container.link(settings.name);
+  storeSysctl(NetworkNamespace.host(), 0, 'ipv6', 'conf', peer.name, 'accept_ra');
+  const { index } = peer;
+  const [, onNode] = await node.run(links.change(index, { up: true }), links.get({ index }));
   undo.move();
   return { inContainer, onNode };
 }
 
-/** @returns The name of the node's end. */
-async function createPair(container: Container, { name, mtu, mac }: VethSettings): Promise<string> {
+interface NewPair {
+  readonly inContainer: Link;
+  /** The node's end. */
+  readonly peer: Pick<Link, 'index' | 'name'>;
+}
+
+async function createPair(container: Container, { name, mtu, mac }: VethSettings): Promise<NewPair> {
   const namespace = NetworkNamespace.host().fd;
   for (let names = 1; ; names++) {
     const peer = { name: `veth${randomBytes(4).toString('hex')}`, mtu: mtu || undefined, namespace };
     const kind = { type: 'veth', peer } as const;
     try {
-      await container.netlink.run(links.create({ name, mtu: mtu || undefined, mac, kind }));
-      return peer.name;
+      const create = links.create({ name, mtu: mtu || undefined, mac, kind });
+      const [, inContainer] = await container.netlink.run(create, links.get({ name }));
+      // What a veth stands on is its other end.
+      const { parent } = inContainer;
+      if (parent === undefined) throw new Error(`veth "${name}" has no other end`);
+      return { inContainer, peer: { index: parent, name: peer.name } };
     } catch (error) {
       if (!isKernelError(error, 'EEXIST') || names === maxNames) throw creationFailure({ kind, name }, error);
       await refuseTakenName(container, name);

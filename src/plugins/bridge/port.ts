@@ -8,7 +8,7 @@ import type { NodeBridge } from './node-bridge.ts';
 import { portVlanChanges, type VlanSettings } from './vlans.ts';
 
 /** Milliseconds between looks at a port that is not up yet, at first and at most, and until it must be. */
-const firstInterval = 2;
+const firstInterval = 1;
 const longestInterval = 100;
 const upTimeout = 2_500;
 
