@@ -1,9 +1,12 @@
 import { isUtf8 } from 'node:buffer';
 import { channel } from 'node:diagnostics_channel';
-import { constants } from 'node:fs';
+import { closeSync, constants, fsync, openSync } from 'node:fs';
 import { type FileHandle, link, mkdir, open, readdir, readFile, unlink } from 'node:fs/promises';
 import { dirname, join, resolve } from 'node:path';
+import { promisify } from 'node:util';
 import { decodeEntry, type Entry, encodeLine, type Plan, type Step } from './entry.ts';
+
+const syncFile = promisify(fsync);
 
 /** Told before and after each change on disk. Tests end the process here to show that every step can be recovered from. */
 const steps = channel('plexus:journal');
@@ -233,12 +236,13 @@ async function syncDirectories(from: string, to: string): Promise<void> {
   if (from !== to) await syncDirectories(dirname(from), to);
 }
 
+/** A directory that is in use is in memory: to open it touches no disk, and is done at once. */
 async function syncDirectory(path: string): Promise<void> {
-  const directory = await open(path, constants.O_RDONLY | constants.O_DIRECTORY);
+  const fd = openSync(path, constants.O_RDONLY | constants.O_DIRECTORY);
   try {
-    await directory.sync();
+    await syncFile(fd);
   } finally {
-    await directory.close();
+    closeSync(fd);
   }
 }
 

@@ -58,10 +58,10 @@ export const bridge: Plugin = {
       await addMasquerade(call, config.ipMasqBackend, prefixes);
       undo.defer(() => removeMasquerade(call, container));
     }
-    if (!config.disableContainerInterface) await waitForPort(node, onNode);
-
     // A bridge that nobody gave an address of its own has that of a port.
-    const [{ mac }] = await node.run(links.get({ index: nodeBridge.index }));
+    const { mac } = config.disableContainerInterface
+      ? await linkOf(node, nodeBridge)
+      : await waitForPort(node, onNode, nodeBridge);
     undo.move();
     shares.keep();
     return {
@@ -121,6 +121,11 @@ async function connect(
   await joinBridge(node, nodeBridge, pair.onNode, config);
   undo.move();
   return pair;
+}
+
+async function linkOf(node: Rtnetlink, { index }: Pick<Link, 'index'>): Promise<Link> {
+  const [link] = await node.run(links.get({ index }));
+  return link;
 }
 
 /** The last that is done before the container can send something. */

@@ -57,7 +57,7 @@ export const vxlan: Plugin = {
     const { ips, routes } = ipam ?? emptyResult;
     if (ips.length > 0) announceAddresses(container, ifName);
     await configureInterface(container, inContainer, { ips, routes });
-    await waitForPort(node, onNode);
+    await waitForPort(node, onNode, bridge);
     undo.move();
     shares.keep();
     return {

@@ -56,13 +56,18 @@ function requireVlanFilter({ name, data }: NodeBridge): void {
 /**
  * Waits until a port forwards, which takes the kernel a moment once the other end is up.
  *
+ * @returns Its bridge, as it is then.
  * @throws {CniError} when it does not.
  */
-export async function waitForPort(node: Rtnetlink, { index, name }: Pick<Link, 'index' | 'name'>): Promise<void> {
+export async function waitForPort(
+  node: Rtnetlink,
+  { index, name }: Pick<Link, 'index' | 'name'>,
+  bridge: Pick<Link, 'index'>,
+): Promise<Link> {
   const deadline = performance.now() + upTimeout;
   for (let interval = firstInterval; ; interval = Math.min(2 * interval, longestInterval)) {
-    const [{ operState }] = await node.run(links.get({ index }));
-    if (operState === 'up') return;
+    const [{ operState }, found] = await node.run(links.get({ index }), links.get({ index: bridge.index }));
+    if (operState === 'up') return found;
     if (performance.now() >= deadline) {
       throw new CniError(ErrorCode.Internal, `bridge port in error state: ${operState}`, `the port is ${name}`);
     }
