@@ -40,9 +40,11 @@ export async function createVeth(container: Container, node: Rtnetlink, settings
   const { peer, inContainer } = await createPair(container, settings);
   await using undo = new AsyncDisposableStack();
   undo.defer(() => container.removeLink(settings.name));
+  // What a veth stands on is its other end.
+  const { parent: index } = inContainer;
+  if (index === undefined) throw new Error(`veth "${settings.name}" has no other end`);
   // The node sends what belongs to the container, and takes no routes from it.
-  storeSysctl(NetworkNamespace.host(), 0, 'ipv6', 'conf', peer.name, 'accept_ra');
-  const { index } = peer;
+  storeSysctl(NetworkNamespace.host(), 0, 'ipv6', 'conf', peer, 'accept_ra');
   const [, onNode] = await node.run(links.change(index, { up: true }), links.get({ index }));
   undo.move();
   return { inContainer, onNode };
@@ -50,8 +52,8 @@ export async function createVeth(container: Container, node: Rtnetlink, settings
 
 interface NewPair {
   readonly inContainer: Link;
-  /** The node's end. */
-  readonly peer: Pick<Link, 'index' | 'name'>;
+  /** The name of the node's end. */
+  readonly peer: string;
 }
 
 async function createPair(container: Container, { name, mtu, mac }: VethSettings): Promise<NewPair> {
@@ -62,10 +64,7 @@ async function createPair(container: Container, { name, mtu, mac }: VethSettings
     try {
       const create = links.create({ name, mtu: mtu || undefined, mac, kind });
       const [, inContainer] = await container.netlink.run(create, links.get({ name }));
-      // What a veth stands on is its other end.
-      const { parent } = inContainer;
-      if (parent === undefined) throw new Error(`veth "${name}" has no other end`);
-      return { inContainer, peer: { index: parent, name: peer.name } };
+      return { inContainer, peer: peer.name };
     } catch (error) {
       if (!isKernelError(error, 'EEXIST') || names === maxNames) throw creationFailure({ kind, name }, error);
       await refuseTakenName(container, name);
