@@ -177,7 +177,9 @@ export class LeaseKeeper {
     } catch (error) {
       if (kept.stop.signal.aborted) return;
       this.#log?.warn({ err: error, ...named(kept.record) }, 'a DHCP lease could not be prolonged now');
-      this.#sleep(kept, retryAfter);
+      // Nothing that fails may keep an address beyond its time.
+      const left = (usable(kept.state)?.expiresAt ?? 0) - this.#clock();
+      this.#sleep(kept, left > 0 ? Math.min(retryAfter, left) : retryAfter);
     }
   }
 
