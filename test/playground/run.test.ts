@@ -147,16 +147,21 @@ for (const signal of ['SIGINT', 'SIGTERM', 'SIGKILL'] as const) {
     // The daemon, the node's pause process, which is two, and those of the pods.
     const processes = await processesIn(namespaces);
     assert.equal(processes.length, 5);
+    const own = await processesOf(it.directory);
+    assert.deepEqual(
+      processes.filter((pid) => !own.includes(pid)),
+      [],
+    );
     assert.deepEqual((await readdir(it.directory)).length, 1);
 
     const ended = running.end();
     running.process.kill(signal);
     assert.equal(await ended, signal === 'SIGKILL' ? 'SIGKILL' : 0, running.stderr);
+    // By their environment: the number of a namespace that is gone is given to the next one, which may be another test's.
+    const left = async () => [...(await processesOf(it.directory)), ...(await readdir(it.directory))];
     // After SIGKILL it is the kernel that cleans up, and the pause process of the node: at once, but behind us.
-    while ((await processesIn(namespaces)).length > 0 || (await readdir(it.directory)).length > 0) {
-      assert.equal(signal, 'SIGKILL', 'left behind by a run that ended by itself');
-      await sleep(10);
-    }
+    if (signal === 'SIGKILL') while ((await left()).length > 0) await sleep(10);
+    assert.deepEqual(await left(), []);
     assert.equal(await machineState(), before);
     assert.equal(existsSync('/var/lib/cni/networks/macvlan-conf-1'), false);
   });
