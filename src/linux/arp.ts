@@ -1,5 +1,5 @@
 import { formatIP, type IP } from '../net/ip.ts';
-import { close, sendTo, socket } from './libc.ts';
+import { DatagramSocket } from './datagram-socket.ts';
 import { encodeMac } from './link.ts';
 import type { NetworkNamespace } from './namespace.ts';
 
@@ -7,9 +7,6 @@ import type { NetworkNamespace } from './namespace.ts';
 
 /** <sys/socket.h> */
 const AF_PACKET = 17;
-const SOCK_DGRAM = 2;
-const SOCK_NONBLOCK = 0o4000;
-const SOCK_CLOEXEC = 0o2000000;
 /** linux/if_ether.h */
 const ETH_P_IP = 0x0800;
 const ETH_P_ARP = 0x0806;
@@ -29,12 +26,8 @@ const broadcast = Buffer.alloc(macLength, 0xff);
  * @throws {KernelError} ENETDOWN when the interface is down, ENXIO when it is gone.
  */
 export function announceAddress(namespace: NetworkNamespace, index: number, mac: string, address: IP): void {
-  const fd = namespace.run(() => socket(AF_PACKET, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
-  try {
-    sendTo(fd, announcement(encodeMac(mac), address), everybodyAt(index));
-  } finally {
-    close(fd);
-  }
+  using socket = DatagramSocket.open(namespace, AF_PACKET, () => undefined);
+  socket.send(announcement(encodeMac(mac), address), everybodyAt(index));
 }
 
 /** struct arphdr and what follows it for Ethernet and IPv4: a request for the address by the one that has it. */

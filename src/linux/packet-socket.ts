@@ -1,5 +1,5 @@
-import { isKernelError } from './errors.ts';
-import { attachFilter, bindSocket, close, type FilterInstruction, Inbox, receiveNow, sendTo, socket } from './libc.ts';
+import { DatagramSocket } from './datagram-socket.ts';
+import { attachFilter, bindSocket, type FilterInstruction } from './libc.ts';
 import type { NetworkNamespace } from './namespace.ts';
 
 /*
@@ -9,9 +9,6 @@ import type { NetworkNamespace } from './namespace.ts';
 
 /** <sys/socket.h> */
 const AF_PACKET = 17;
-const SOCK_DGRAM = 2;
-const SOCK_NONBLOCK = 0o4000;
-const SOCK_CLOEXEC = 0o2000000;
 /** linux/if_ether.h */
 const ETH_P_IP = 0x0800;
 
@@ -44,17 +41,13 @@ export interface Packet {
   readonly from: string;
 }
 
-/** What is received is read, and copied, before anything else runs: one inbox serves all sockets. */
-const sharedInbox = new Inbox(largestPacket, addressSize);
-
 /** A socket for IPv4 packets with UDP to one port, from the one interface that it is bound to. It never waits. */
 export class PacketSocket implements Disposable {
-  readonly #fd: number;
+  readonly #socket: DatagramSocket;
   readonly #index: number;
-  #closed = false;
 
-  private constructor(fd: number, index: number) {
-    this.#fd = fd;
+  private constructor(socket: DatagramSocket, index: number) {
+    this.#socket = socket;
     this.#index = index;
   }
 
@@ -65,15 +58,11 @@ export class PacketSocket implements Disposable {
    */
   static open(namespace: NetworkNamespace, index: number, port: number): PacketSocket {
     // It receives from its binding on only, and with the filter: the protocol is told there.
-    const fd = namespace.run(() => socket(AF_PACKET, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
-    try {
+    const bind = (fd: number): void => {
       attachFilter(fd, udpTo(port));
       bindSocket(fd, addressOf(index));
-    } catch (error) {
-      close(fd);
-      throw error;
-    }
-    return new PacketSocket(fd, index);
+    };
+    return new PacketSocket(DatagramSocket.open(namespace, AF_PACKET, bind), index);
   }
 
   /**
@@ -83,35 +72,23 @@ export class PacketSocket implements Disposable {
    * @throws {KernelError} ENETDOWN when the interface is down, ENXIO when it is gone.
    */
   send(data: Uint8Array, mac: string): void {
-    this.#requireOpen();
-    sendTo(this.#fd, data, addressOf(this.#index, mac));
+    this.#socket.send(data, addressOf(this.#index, mac));
   }
 
   /** @returns undefined when none is there. @throws {KernelError} ENETDOWN once, when the interface went down. */
   receive(): Packet | undefined {
-    this.#requireOpen();
-    const length = receiveNow(this.#fd, sharedInbox);
-    if (length === undefined) return undefined;
-    const { address, data } = sharedInbox;
+    const received = this.#socket.receive();
+    if (received === undefined) return undefined;
+    const { data, address } = received;
     const hardwareAddress = address.subarray(hardwareAddressOffset, hardwareAddressOffset + macLength);
     const from = address[lengthOffset] === macLength ? hardwareAddress.toString('hex').replace(/..(?=.)/g, '$&:') : '';
-    return { data: Buffer.from(data.subarray(0, length)), from };
-  }
-
-  /** A number that was given back may be another file's. */
-  #requireOpen(): void {
-    if (this.#closed) throw new Error('the packet socket is closed');
+    return { data, from };
   }
 
   [Symbol.dispose](): void {
-    if (this.#closed) return;
-    this.#closed = true;
-    close(this.#fd);
+    this.#socket[Symbol.dispose]();
   }
 }
-
-/** Whether the interface is down or gone: the packet is lost then, as one on a cable would be. */
-export const isLinkDown = (error: unknown): boolean => isKernelError(error, 'ENETDOWN', 'ENXIO', 'ENODEV', 'ENOBUFS');
 
 function addressOf(index: number, mac?: string): Buffer {
   const address = Buffer.alloc(addressSize);

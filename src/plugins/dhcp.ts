@@ -8,11 +8,13 @@ import { type Link, links } from '../linux/link.ts';
 import { Container } from './container-interface.ts';
 import { parseDhcpConfig } from './dhcp/config.ts';
 import { type KeeperOptions, LeaseKeeper } from './dhcp/keeper.ts';
-import { resultOfLease } from './dhcp/lease.ts';
-import { type Holder, keyOf } from './dhcp/records.ts';
+import type { RecordOf, Types } from './dhcp/protocol.ts';
+import { bootId, type Holder, keyOf } from './dhcp/records.ts';
 import { acceptAdvertisements, announcedRouter, autoconfigured } from './dhcp/slaac.ts';
-import { LeaseKeeper as LeaseKeeper6 } from './dhcp/v6/keeper.ts';
+import { resultOfLease } from './dhcp/v4/lease.ts';
+import { dhcp4 } from './dhcp/v4/protocol.ts';
 import { resultOfLease as resultOfLease6 } from './dhcp/v6/lease.ts';
+import { dhcp6, duidOf } from './dhcp/v6/protocol.ts';
 import { readValidAttachments } from './valid-attachments.ts';
 
 export interface Dhcp {
@@ -22,7 +24,7 @@ export interface Dhcp {
 }
 
 /** Whoever runs plugins for long has it resume leases of before, and closes it. */
-export type Keeping = Pick<LeaseKeeper, 'resume' | 'close'>;
+export type Keeping = Pick<LeaseKeeper<Types>, 'resume' | 'close'>;
 
 /** Milliseconds that an ADD waits for a router beside the server, without which nothing but the link can be reached. */
 const patienceForRouter = 2_000;
@@ -35,8 +37,8 @@ const patienceForRouter = 2_000;
  * given back.
  */
 export function createDhcp(options: KeeperOptions): Dhcp {
-  const keeper = new LeaseKeeper(options);
-  const keeper6 = new LeaseKeeper6(options);
+  const keeper = new LeaseKeeper(dhcp4, options);
+  const keeper6 = new LeaseKeeper(dhcp6, options);
   const plugin: Plugin = {
     type: 'dhcp',
     versions: cniVersions,
@@ -48,24 +50,25 @@ export function createDhcp(options: KeeperOptions): Dhcp {
       using container = Container.open(call.attachment);
       const link = await upLink(container, call.attachment.ifName);
       const { path: netns, id: netnsId } = container.namespace;
-      const place = { ...holderOf(call), netns, netnsId, index: link.index };
+      const holder = holderOf(call);
+      const asked = { ...holder, netns, netnsId, index: link.index, bootId: bootId(), status: 'asked' } as const;
       await using undo = new AsyncDisposableStack();
       const parts: Result[] = [];
       if (ipv4) {
         const lease = await keeper.acquire({
-          ...place,
+          ...asked,
           // The kernel hands what is for a shared hardware address to the interface that has the IP address.
           broadcast: link.kind === 'ipvlan',
           options: [...options].map(([code, value]) => [code, Buffer.from(value).toString('hex')]),
         });
-        undo.defer(() => keeper.release(holderOf(call)));
+        undo.defer(() => keeper.release(holder));
         parts.push(resultOfLease(lease));
       }
       if (ipv6 === 'slaac') parts.push(await autoconfigured(container, link));
       if (ipv6 === 'dhcpv6') {
         await acceptAdvertisements(container, link.name, { autoconf: false });
-        const lease = await keeper6.acquire(place);
-        undo.defer(() => keeper6.release(holderOf(call)));
+        const lease = await keeper6.acquire({ ...asked, duid: duidOf(holder) });
+        undo.defer(() => keeper6.release(holder));
         parts.push(resultOfLease6(lease, await announcedRouter(container, link.index, patienceForRouter)));
       }
       undo.move();
@@ -123,7 +126,7 @@ export const dhcpLeases: Keeping = node.keeper;
 function checkLease(
   { config, attachment, prevResult }: PluginCall,
   protocol: string,
-  record: { readonly status: string; readonly lease?: { readonly address: string } | undefined } | undefined,
+  record: RecordOf<Types> | undefined,
 ): void {
   const { ifName } = attachment;
   if (record?.lease === undefined || record.status === 'asked') {

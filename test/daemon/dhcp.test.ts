@@ -3,7 +3,7 @@ import { readFile } from 'node:fs/promises';
 import { test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { builtinPlugins } from '../../src/plugins/builtin.ts';
-import { leaseRecords } from '../../src/plugins/dhcp/records.ts';
+import { leaseRecords } from '../../src/plugins/dhcp/v4/records.ts';
 import { startNode } from './node.ts';
 
 test('a daemon that starts goes on with the leases of the one before', async () => {

@@ -1,11 +1,12 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { isLost } from '../../src/linux/datagram-socket.ts';
 import { isKernelError } from '../../src/linux/errors.ts';
 import { links } from '../../src/linux/link.ts';
-import { broadcastMac, isLinkDown, type Packet, PacketSocket } from '../../src/linux/packet-socket.ts';
+import { broadcastMac, type Packet, PacketSocket } from '../../src/linux/packet-socket.ts';
 import { Rtnetlink } from '../../src/linux/rtnetlink.ts';
-import { encodeDatagram } from '../../src/plugins/dhcp/datagram.ts';
+import { encodeDatagram } from '../../src/plugins/dhcp/v4/datagram.ts';
 import { type TestNamespace, testNamespace } from '../support/namespace.ts';
 
 /** A datagram to a port, from nobody to everybody. */
@@ -62,11 +63,11 @@ test('an interface that is down, or is not there, is told apart from other failu
   using sender = PacketSocket.open(space.namespace, left.index, 9);
   using netlink = Rtnetlink.open(space.namespace);
   await netlink.run(links.change(left.index, { up: false }));
-  assert.throws(() => sender.send(datagramTo(67, 'lost'), broadcastMac), isLinkDown);
+  assert.throws(() => sender.send(datagramTo(67, 'lost'), broadcastMac), isLost);
   assert.throws(
     () => PacketSocket.open(space.namespace, 12_345, 9),
     (error) => isKernelError(error, 'ENODEV'),
   );
   sender[Symbol.dispose]();
-  assert.throws(() => sender.receive(), /the packet socket is closed/);
+  assert.throws(() => sender.receive(), /the socket is closed/);
 });

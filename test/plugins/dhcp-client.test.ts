@@ -11,9 +11,9 @@ import {
   type State,
   type Step,
   usable,
-} from '../../src/plugins/dhcp/client.ts';
-import type { Lease } from '../../src/plugins/dhcp/lease.ts';
-import { type Message, MessageType, Option, typeOf } from '../../src/plugins/dhcp/message.ts';
+} from '../../src/plugins/dhcp/v4/client.ts';
+import type { Lease } from '../../src/plugins/dhcp/v4/lease.ts';
+import { type Message, MessageType, Option, typeOf } from '../../src/plugins/dhcp/v4/message.ts';
 
 const client: Client = {
   hardwareAddress: Uint8Array.of(2, 0, 0, 0, 0, 1),

@@ -2,9 +2,9 @@ import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import fc from 'fast-check';
 import { formatIP } from '../../src/net/ip.ts';
-import { decodeDatagram, encodeDatagram } from '../../src/plugins/dhcp/datagram.ts';
-import { leaseOf } from '../../src/plugins/dhcp/lease.ts';
-import { decodeMessage, encodeMessage, type Message, MessageType, Option } from '../../src/plugins/dhcp/message.ts';
+import { decodeDatagram, encodeDatagram } from '../../src/plugins/dhcp/v4/datagram.ts';
+import { leaseOf } from '../../src/plugins/dhcp/v4/lease.ts';
+import { decodeMessage, encodeMessage, type Message, MessageType, Option } from '../../src/plugins/dhcp/v4/message.ts';
 
 const bytes = (length: number): fc.Arbitrary<Uint8Array> => fc.uint8Array({ minLength: length, maxLength: length });
 const code = fc.integer({ min: 1, max: 254 }).filter((each) => each !== Option.overload && each !== Option.messageType);

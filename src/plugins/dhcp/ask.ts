@@ -1,19 +1,14 @@
 import { CniError, ErrorCode } from '../../cni/error.ts';
-import { formatIP } from '../../net/ip.ts';
-import { type Client, discover, type State } from './client.ts';
 import type { Clock } from './converse.ts';
-import { exchange, type Port } from './exchange.ts';
-import type { Lease } from './lease.ts';
-import type { LeaseRecord } from './records.ts';
+import type { Port } from './port.ts';
+import { type Client, exchange, type Protocol, type Types } from './protocol.ts';
+import type { Holder } from './records.ts';
 
-/** What a server was asked for. */
-export type Offered = NonNullable<LeaseRecord['offered']>;
-
-export interface Question {
+export interface Question<T extends Types> {
   /** Who asks, for messages. */
-  readonly record: LeaseRecord;
-  readonly client: Client;
-  readonly port: Port;
+  readonly holder: Holder;
+  readonly client: Client<T>;
+  readonly port: Port<T['sending'], T['received']>;
   readonly clock: Clock;
   /** Milliseconds until it is given up. */
   readonly patience: number;
@@ -25,36 +20,34 @@ export interface Question {
  * @param asking Told of what is asked for, before it is: a server may note it, whatever becomes of the answer.
  * @throws {CniError} 11 when none granted one in time, 999 when it was refused.
  */
-export async function ask(
-  { record, client, port, clock, patience }: Question,
-  asking: (offered: Offered) => Promise<void>,
-): Promise<Lease> {
-  let offered: Offered | undefined;
-  let refusals: readonly string[] = [];
-  const entered = async (state: State): Promise<void> => {
-    if ('refusals' in state) refusals = state.refusals;
-    if (state.at !== 'requesting' || state.tries > 1) return;
-    offered = offeredIn(state);
+export async function ask<T extends Types>(
+  protocol: Protocol<T>,
+  { holder, client, port, clock, patience }: Question<T>,
+  asking: (offered: T['offered']) => Promise<void>,
+): Promise<T['lease']> {
+  let last: T['offered'] | undefined;
+  let problem: string | undefined;
+  const entered = async (state: T['state']): Promise<void> => {
+    problem = protocol.problem(state) ?? problem;
+    const offered = protocol.offered(state);
+    if (offered === undefined) return;
+    last = offered;
     await asking(offered);
   };
   const now = clock();
   const { signal } = new AbortController();
   const terms = { client, port, clock, signal, giveUpAt: now + patience, entered };
-  const state = await exchange(terms, discover(client, now));
-  if (state.at === 'bound') return state.lease;
-  const network = `network "${record.network}"`;
-  if (state.at === 'refused') throw new CniError(ErrorCode.Internal, `${network}: ${state.problem}`);
-  const within = `within ${patience / 1000} s${refusals.length > 0 ? `, and said: ${refusals.at(-1)}` : ''}`;
+  const state = await exchange(protocol, terms, client.begin(now));
+  const lease = protocol.usable(state);
+  if (lease !== undefined) return lease;
+  const network = `network "${holder.network}"`;
+  if (state.at === 'refused') throw new CniError(ErrorCode.Internal, `${network}: ${problem}`);
+  const within = `within ${patience / 1000} s${problem === undefined ? '' : `, one said: ${problem}`}`;
   throw new CniError(
     ErrorCode.TryAgainLater,
-    offered === undefined
-      ? `${network}: no DHCP server offered an address to interface "${record.ifName}" ${within}`
-      : `${network}: DHCP server ${offered.server} did not grant the address that it offered ${within}`,
+    last === undefined
+      ? `${network}: no ${protocol.name} server offered an address to interface "${holder.ifName}" ${within}`
+      : `${network}: no ${protocol.name} server granted the address ${last.address} that was offered ${within}`,
     'the server may be down or out of addresses, or may not be on the network that the interface leads to',
   );
-}
-
-export function offeredIn({ offer }: State & { at: 'requesting' }): Offered {
-  const text = (bytes: Uint8Array): string => formatIP({ family: 4, bytes });
-  return { address: `${text(offer.address)}/32`, server: text(offer.server), serverMac: offer.serverMac };
 }

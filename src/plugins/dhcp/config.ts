@@ -3,7 +3,7 @@ import type { CniArgs } from '../../cni/args.ts';
 import { CniError, ErrorCode } from '../../cni/error.ts';
 import type { PluginCall } from '../../cni/plugin.ts';
 import { parsePluginConfig } from '../../cni/schema.ts';
-import { Option, type Options } from './message.ts';
+import { Option, type Options } from './v4/message.ts';
 
 /** Names of options, which are dhcp-options(5)'s. */
 const optionNames: ReadonlyMap<string, number> = new Map([

@@ -1,13 +1,21 @@
 import { createHash } from 'node:crypto';
+import { readFileSync } from 'node:fs';
 import { mkdir, readdir, readFile } from 'node:fs/promises';
+import { isIPv4 } from 'node:net';
 import { join } from 'node:path';
 import { z } from 'zod';
 import { isUnfinished, removeFile, writeAtomically } from '../../linux/atomic-file.ts';
-import { leaseSchema } from './lease.ts';
 
 /* What is known of leases, one file each: they outlive the process that keeps them. */
 
-const hex = z.string().regex(/^([0-9a-f]{2})*$/);
+/** A route that a server told. */
+export const routeSchema = z.object({
+  dst: z.string(),
+  gw: z.string().refine(isIPv4),
+  scope: z.int().optional(),
+});
+
+export type LeaseRoute = z.output<typeof routeSchema>;
 
 /** Of each protocol's records. */
 export const recordSchema = z.object({
@@ -26,22 +34,17 @@ export const recordSchema = z.object({
    * expired: it has run out.
    */
   status: z.enum(['asked', 'bound', 'lost', 'expired']),
-});
-
-const schema = recordSchema.extend({
-  broadcast: z.boolean(),
-  /** What each message says: code and value. */
-  options: z.array(z.tuple([z.int().min(1).max(254), hex])),
-  lease: leaseSchema.optional(),
   /** Those of the lease's routes that went with its address, when it was lost. */
-  lostRoutes: leaseSchema.shape.routes.optional(),
-  /** What the server was asked for last, which it may have noted without that being known here. */
-  offered: leaseSchema.pick({ address: true, server: true, serverMac: true }).optional(),
+  lostRoutes: z.array(routeSchema).optional(),
 });
 
-export type LeaseRecord = z.output<typeof schema>;
+/** What each protocol's records have. */
+export type RecordBase = z.output<typeof recordSchema>;
 
-export type Holder = Pick<LeaseRecord, 'network' | 'containerId' | 'ifName'>;
+export type Holder = Pick<RecordBase, 'network' | 'containerId' | 'ifName'>;
+
+/** Where a holder's interface is. */
+export type Place = Pick<RecordBase, 'netns' | 'netnsId' | 'index'>;
 
 /** The files of a directory that are one protocol's. */
 export class Records<Record extends Holder> {
@@ -103,8 +106,13 @@ export class Records<Record extends Holder> {
 
 const digestLength = 32;
 
-/** Leases of IPv4. */
-export const leaseRecords = (directory: string): Records<LeaseRecord> => new Records(directory, '.json', schema);
-
 /** Equal for the same holder only: neither containers' IDs nor interfaces' names have a slash. */
 export const keyOf = ({ network, containerId, ifName }: Holder): string => `${containerId}/${ifName}/${network}`;
+
+let boot: string | undefined;
+
+/** Namespaces and the node's uptime mean nothing after the next boot. */
+export function bootId(): string {
+  boot ??= readFileSync('/proc/sys/kernel/random/boot_id', 'utf8').trim();
+  return boot;
+}

@@ -5,8 +5,7 @@ import { NetworkNamespace } from '../../linux/namespace.ts';
 import { mainTable, type Route, routes, Scope } from '../../linux/route.ts';
 import { Rtnetlink } from '../../linux/rtnetlink.ts';
 import { equalIP, formatPrefix, type IP, parseIP, parsePrefix } from '../../net/ip.ts';
-import type { Lease } from './lease.ts';
-import type { LeaseRecord } from './records.ts';
+import type { LeaseRoute, Place } from './records.ts';
 
 /** The interface that a lease is for, in its namespace. */
 export class Seat implements Disposable {
@@ -21,11 +20,7 @@ export class Seat implements Disposable {
   }
 
   /** @returns undefined when the namespace or the interface is gone, or others have their names by now. */
-  static async open({
-    netns,
-    netnsId,
-    index,
-  }: Pick<LeaseRecord, 'netns' | 'netnsId' | 'index'>): Promise<Seat | undefined> {
+  static async open({ netns, netnsId, index }: Place): Promise<Seat | undefined> {
     using opened = new DisposableStack();
     const namespace = openIfAny(netns);
     if (namespace === undefined) return undefined;
@@ -58,6 +53,7 @@ export class Seat implements Disposable {
 
   /** Those of a lease's routes that the pod has: others may have been taken away, or moved to another table. */
   async present(wanted: readonly LeaseRoute[]): Promise<LeaseRoute[]> {
+    if (wanted.length === 0) return [];
     const [table] = await this.#netlink.run(routes.list({ family: 4, index: this.link.index, table: mainTable }));
     return wanted.filter((route) => table.some((found) => leadsAs(found, route)));
   }
@@ -110,8 +106,10 @@ export class Seat implements Disposable {
 }
 
 /** What of a lease is in the pod. */
-type Placed = Pick<Lease, 'address' | 'routes'>;
-type LeaseRoute = Lease['routes'][number];
+interface Placed {
+  readonly address: string;
+  readonly routes: readonly LeaseRoute[];
+}
 
 const isSame = (a: LeaseRoute, b: LeaseRoute): boolean => a.dst === b.dst && a.gw === b.gw;
 

@@ -2,7 +2,7 @@ import { isIPv6 } from 'node:net';
 import { z } from 'zod';
 import type { Result } from '../../../cni/result.ts';
 import { equalIP, formatIP, formatPrefix, hostPrefix, type IP, parsePrefix } from '../../../net/ip.ts';
-import { mostNames, namesIn } from '../lease.ts';
+import { mostNames, namesIn } from '../v4/lease.ts';
 import {
   type Association,
   type AssociationAddress,

@@ -1,4 +1,4 @@
-import { formatIP, parsePrefix } from '../../net/ip.ts';
+import { formatIP, parsePrefix } from '../../../net/ip.ts';
 import { anyAddress, isHostAddress } from './datagram.ts';
 import { bytesOf, type Lease, leaseOf } from './lease.ts';
 import { type Message, MessageType, Option, type Options, typeOf } from './message.ts';

@@ -1,20 +1,20 @@
 import { isIPv4 } from 'node:net';
 import { z } from 'zod';
-import type { Result, ResultDNS, ResultRoute } from '../../cni/result.ts';
-import { Scope } from '../../linux/route.ts';
-import { formatIP, formatPrefix, type IP, networkOf, parseIP, parsePrefix } from '../../net/ip.ts';
+import type { Result, ResultDNS, ResultRoute } from '../../../cni/result.ts';
+import { Scope } from '../../../linux/route.ts';
+import { formatIP, formatPrefix, type IP, networkOf, parseIP, parsePrefix } from '../../../net/ip.ts';
+import { type LeaseRoute, routeSchema } from '../records.ts';
 import { isHostAddress } from './datagram.ts';
 import { type Message, Option, type Options } from './message.ts';
 
 const address = z.string().refine(isIPv4);
-const route = z.object({ dst: z.string(), gw: address, scope: z.int().optional() });
 
 /** What a lease is kept as. Addresses are texts; times are the clock's, in milliseconds. */
 export const leaseSchema = z.object({
   /** With its prefix's length. */
   address: z.string().transform((text) => formatPrefix(parsePrefix(text))),
   gateway: address.optional(),
-  routes: z.array(route),
+  routes: z.array(routeSchema),
   dns: z.object({
     nameservers: z.array(z.string()).optional(),
     domain: z.string().optional(),
@@ -85,7 +85,7 @@ export function resultOfLease({ address, gateway, routes, dns }: Lease): Result 
 }
 
 /** Classless routes count alone where there are some (RFC 3442), else static ones and the router. */
-function routesIn(options: Options, gateway: IP | undefined): z.output<typeof route>[] {
+function routesIn(options: Options, gateway: IP | undefined): LeaseRoute[] {
   const classless = classlessRoutes(options.get(Option.classlessStaticRoute));
   if (classless.length > 0) return classless;
   const router = gateway === undefined ? [] : [{ dst: '0.0.0.0/0', gw: formatIP(gateway) }];
@@ -97,8 +97,8 @@ const mostRoutes = 1000;
 export const mostNames = 64;
 
 /** RFC 3442: the length of a prefix, as many bytes of it as that takes, and the router; 0.0.0.0 is none, but the link. */
-function classlessRoutes(value: Uint8Array = new Uint8Array()): z.output<typeof route>[] {
-  const found: z.output<typeof route>[] = [];
+function classlessRoutes(value: Uint8Array = new Uint8Array()): LeaseRoute[] {
+  const found: LeaseRoute[] = [];
   for (let offset = 0; offset < value.length; ) {
     const length = value[offset] ?? 0;
     const significant = Math.ceil(length / 8);

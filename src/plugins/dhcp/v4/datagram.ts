@@ -1,4 +1,4 @@
-import type { IP } from '../../net/ip.ts';
+import type { IP } from '../../../net/ip.ts';
 
 /* IPv4 (RFC 791) and UDP (RFC 768) around a message, for an interface that has no address to send from. */
 
