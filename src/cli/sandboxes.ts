@@ -1,9 +1,9 @@
 import { join } from 'node:path';
-import { parseArgs } from '../cni/args.ts';
 import { toCniError } from '../cni/error.ts';
 import type { DaemonConfig } from '../daemon/config.ts';
 import type { Entry } from '../journal/entry.ts';
 import { CorruptEntryError, Journal, type Key } from '../journal/journal.ts';
+import { podOf } from '../observe/pod-of.ts';
 import { isSystemError } from '../plugins/host-local/files.ts';
 
 /** A file of the journal that cannot be read: what it stands for may be held. */
@@ -60,15 +60,6 @@ async function listed(journal: Journal, directory: string): Promise<Key[]> {
 /** IDs of all containers that the journal has. */
 export const containersOf = ({ entries, unreadable }: Sandboxes): ReadonlySet<string> =>
   new Set([...entries.map(({ plan }) => plan.containerId), ...unreadable.map(({ key }) => key.containerId)]);
-
-/** `namespace/name` of the pod that a sandbox is for, also where there was no cluster to ask; undefined for none. */
-export function podOf({ plan }: Entry): string | undefined {
-  if (plan.pod !== undefined) return `${plan.pod.namespace}/${plan.pod.name}`;
-  const args = parseArgs(plan.args);
-  const namespace = args.get('K8S_POD_NAMESPACE');
-  const name = args.get('K8S_POD_NAME');
-  return namespace && name ? `${namespace}/${name}` : undefined;
-}
 
 function isWanted(wanted: string, entry: Entry): boolean {
   return wanted.includes('/') ? podOf(entry) === wanted : entry.plan.containerId.startsWith(wanted);

@@ -1,19 +1,4 @@
-/** One interface of a pod and where it leads, as far as a drawing shows it. */
-export interface DrawnInterface {
-  readonly name: string;
-  /** `address/length`. */
-  readonly addresses: readonly string[];
-  /** What kind of link it is: `ipvlan l2`, `veth`. */
-  readonly kind: string;
-  /** Interfaces of the node that it goes through, from the pod outwards. None for a device of the pod's own. */
-  readonly hops: readonly string[];
-  /** The network, by the name that network-status has. */
-  readonly network: string;
-  /** What is known of the network, a line each: subnets, routes. */
-  readonly facts: readonly string[];
-  /** False for what no frame ever leaves, such as a dummy. */
-  readonly connected: boolean;
-}
+import type { DrawnInterface } from '../observe/follow.ts';
 
 /** The space between the node and the networks. */
 const gap = 4;

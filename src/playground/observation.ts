@@ -6,13 +6,13 @@ import { networkStatusAnnotation } from '../kubernetes/status.ts';
 import { links } from '../linux/link.ts';
 import { NetworkNamespace } from '../linux/namespace.ts';
 import { Rtnetlink } from '../linux/rtnetlink.ts';
+import { type DrawnInterface, followInterfaces, type NamedInterface } from '../observe/follow.ts';
+import { viewOf } from '../observe/namespace-view.ts';
 import { builtinPlugins } from '../plugins/builtin.ts';
 import { type StoredObject, textAt } from './api/object.ts';
 import { events, networkAttachmentDefinitions, pods } from './api/resources.ts';
 import type { Store } from './api/store.ts';
 import { awsCniConflist } from './aws-cni/install.ts';
-import type { DrawnInterface } from './drawing.ts';
-import { followInterfaces, type NamedInterface } from './inspect.ts';
 import type { PodState } from './kubelet.ts';
 import type { Playground } from './playground.ts';
 
@@ -66,10 +66,12 @@ export async function observePod(playground: Playground, created: StoredObject):
   if (state?.phase !== 'running') return { ...seen, addresses: undefined, interfaces: [], attachments: [] };
   const { netns } = state.sandbox;
   await linksUp(netns);
+  using sandbox = NetworkNamespace.open(netns);
+  const [inPod, onNode] = await Promise.all([viewOf(sandbox), viewOf(node.namespace)]);
   return {
     ...seen,
     addresses: await ipAddress(netns),
-    interfaces: await followInterfaces(netns, node.namespace, interfacesOf(networkStatus, store)),
+    interfaces: followInterfaces(inPod, onNode, interfacesOf(networkStatus, store)),
     attachments: times.map((each) => ({ ...each, plugins: described(pluginsOf(each.network, store)) })),
   };
 }

@@ -6,7 +6,7 @@ import { sandboxStatus } from '../../src/attach/attached-networks.ts';
 import { auxiliaryChain } from '../../src/attach/auxiliary-chain.ts';
 import { checkSandbox } from '../../src/attach/check.ts';
 import { parseSettings } from '../../src/attach/settings.ts';
-import { compareSandboxes } from '../../src/cli/status/compare.ts';
+import { compareSandboxes } from '../../src/observe/compare.ts';
 import { CniError } from '../../src/cni/error.ts';
 import { testDirectory } from '../support/directory.ts';
 import { becomeNodeWith } from '../support/node.ts';

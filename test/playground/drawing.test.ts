@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { type DrawnInterface, drawPod } from '../../src/playground/drawing.ts';
+import type { DrawnInterface } from '../../src/observe/follow.ts';
+import { drawPod } from '../../src/playground/drawing.ts';
 
 const eth0: DrawnInterface = {
   name: 'eth0',

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import type { DrawnInterface } from '../../src/observe/follow.ts';
 import { type StoredObject, textAt } from '../../src/playground/api/object.ts';
-import type { DrawnInterface } from '../../src/playground/drawing.ts';
 import type { PodObservation } from '../../src/playground/observation.ts';
 import { checkKubectl, checkPod, nodeName } from '../../tools/demo/expectations.ts';
 

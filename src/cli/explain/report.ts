@@ -1,5 +1,6 @@
 import type { JsonObject } from '../../cni/json.ts';
-import { type DrawnInterface, drawPod } from '../../playground/drawing.ts';
+import type { DrawnInterface } from '../../observe/follow.ts';
+import { drawPod } from '../../playground/drawing.ts';
 import type { Format } from '../options.ts';
 import { type Column, renderTable } from '../output.ts';
 import type { NeededDevices } from './devices.ts';

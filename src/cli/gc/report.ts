@@ -1,8 +1,9 @@
 import type { JsonObject } from '../../cni/json.ts';
 import type { Entry } from '../../journal/entry.ts';
+import { podOf } from '../../observe/pod-of.ts';
 import type { Format } from '../options.ts';
 import { type Column, renderTable } from '../output.ts';
-import { podOf, type Unreadable } from '../sandboxes.ts';
+import type { Unreadable } from '../sandboxes.ts';
 import type { StrayAddress } from './stale.ts';
 
 /** A sandbox whose namespace is gone. */

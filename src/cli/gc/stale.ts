@@ -5,10 +5,10 @@ import type { Entry, PlannedAttachment } from '../../journal/entry.ts';
 import { isKernelError } from '../../linux/errors.ts';
 import { NetworkNamespace } from '../../linux/namespace.ts';
 import { formatIP, toBigInt } from '../../net/ip.ts';
+import { hostLocalConfigs } from '../../observe/wanted.ts';
 import { parseDirectory } from '../../plugins/host-local/config.ts';
 import { lookAtReservations } from '../../plugins/host-local/look.ts';
 import { containerIdOf, describeOwner, type Reservation } from '../../plugins/host-local/reservations.ts';
-import { hostLocalConfigs } from '../status/wanted.ts';
 
 /**
  * Whether a sandbox's namespace is gone, and the sandbox with it. Where the directory of namespaces is not there either,

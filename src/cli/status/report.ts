@@ -1,9 +1,10 @@
 import type { JsonObject } from '../../cni/json.ts';
+import type { Compared } from '../../observe/compare.ts';
+import { podOf } from '../../observe/pod-of.ts';
 import type { Format } from '../options.ts';
 import { type Column, renderTable } from '../output.ts';
-import { podOf, type Unreadable } from '../sandboxes.ts';
+import type { Unreadable } from '../sandboxes.ts';
 import type { Spool, Spooled } from '../spooled.ts';
-import type { Compared } from './compare.ts';
 
 /** What `plexus status` found. */
 export interface StatusReport {

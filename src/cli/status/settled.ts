@@ -1,6 +1,6 @@
 import type { Entry } from '../../journal/entry.ts';
+import { compareSandboxes } from '../../observe/compare.ts';
 import type { Sandboxes } from '../sandboxes.ts';
-import { compareSandboxes } from './compare.ts';
 import type { StatusReport } from './report.ts';
 
 /**

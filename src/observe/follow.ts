@@ -1,9 +1,6 @@
-import { addresses, type InterfaceAddress } from '../linux/address.ts';
-import { type Link, links } from '../linux/link.ts';
+import type { Link } from '../linux/link.ts';
 import type { LinkKind } from '../linux/link-kind.ts';
-import { NetworkNamespace } from '../linux/namespace.ts';
-import { mainTable, type Route, routes, Scope } from '../linux/route.ts';
-import { Rtnetlink } from '../linux/rtnetlink.ts';
+import { mainTable, type Route, Scope } from '../linux/route.ts';
 import {
   contains,
   equalIP,
@@ -14,13 +11,23 @@ import {
   type Prefix,
   parsePrefix,
 } from '../net/ip.ts';
-import type { DrawnInterface } from './drawing.ts';
+import type { NamespaceView } from './namespace-view.ts';
 
-/** What a namespace has, as the kernel tells. */
-interface View {
-  readonly links: readonly Link[];
-  readonly addresses: readonly InterfaceAddress[];
-  readonly routes: readonly Route[];
+/** One interface of a pod and where it leads, as far as a drawing shows it. */
+export interface DrawnInterface {
+  readonly name: string;
+  /** `address/length`. */
+  readonly addresses: readonly string[];
+  /** What kind of link it is: `ipvlan l2`, `veth`. */
+  readonly kind: string;
+  /** Interfaces of the node that it goes through, from the pod outwards. None for a device of the pod's own. */
+  readonly hops: readonly string[];
+  /** The network, by the name that network-status has. */
+  readonly network: string;
+  /** What is known of the network, a line each: subnets, routes. */
+  readonly facts: readonly string[];
+  /** False for what no frame ever leaves, such as a dummy. */
+  readonly connected: boolean;
 }
 
 /** An interface of a pod, and the network that it was made for. */
@@ -36,34 +43,24 @@ export interface NamedInterface {
 /**
  * Follows the interfaces of a pod to where they lead.
  *
- * @param netns The pod's namespace.
  * @returns What there is of them, in their order.
- * @throws {KernelError}
  */
-export async function followInterfaces(
-  netns: string,
-  node: NetworkNamespace,
+export function followInterfaces(
+  inPod: NamespaceView,
+  onNode: NamespaceView,
   interfaces: readonly NamedInterface[],
-): Promise<DrawnInterface[]> {
-  using pod = NetworkNamespace.open(netns);
-  const [inPod, onNode] = await Promise.all([viewOf(pod), viewOf(node)]);
+): DrawnInterface[] {
   return interfaces.flatMap((each) => {
     const link = inPod.links.find(({ name }) => name === each.name);
     return link === undefined ? [] : [drawn(each, link, inPod, onNode)];
   });
 }
 
-async function viewOf(namespace: NetworkNamespace): Promise<View> {
-  using netlink = Rtnetlink.open(namespace);
-  const [allLinks, allAddresses, allRoutes] = await netlink.run(links.list(), addresses.list(), routes.list());
-  return { links: allLinks, addresses: allAddresses, routes: allRoutes };
-}
-
 function drawn(
   { name, network, isDefault, plugin }: NamedInterface,
   link: Link,
-  inPod: View,
-  onNode: View,
+  inPod: NamespaceView,
+  onNode: NamespaceView,
 ): DrawnInterface {
   const own = inPod.addresses
     .filter(({ index, scope }) => index === link.index && scope !== Scope.link)
@@ -88,7 +85,7 @@ function drawn(
 const loneKinds: ReadonlySet<string> = new Set(['dummy', 'ifb', 'tun']);
 
 /** The node's interfaces behind a link, from the pod outwards. */
-function hopsOf(link: Link, inPod: View, onNode: View): string[] {
+function hopsOf(link: Link, inPod: NamespaceView, onNode: NamespaceView): string[] {
   const hops: string[] = [];
   const seen = new Set<Link>();
   let view = inPod;
@@ -103,12 +100,12 @@ function hopsOf(link: Link, inPod: View, onNode: View): string[] {
 
 interface Hop {
   readonly link: Link;
-  readonly view: View;
+  readonly view: NamespaceView;
 }
 
 /** What a link is a port of or stands on; for one end of a veth, the other end. */
-function nextOf(link: Link, view: View, inPod: View, onNode: View): Hop | undefined {
-  const find = (where: View, index: number | undefined): Hop | undefined => {
+function nextOf(link: Link, view: NamespaceView, inPod: NamespaceView, onNode: NamespaceView): Hop | undefined {
+  const find = (where: NamespaceView, index: number | undefined): Hop | undefined => {
     const found = where.links.find((each) => each.index === index);
     return found && { link: found, view: where };
   };

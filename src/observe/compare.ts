@@ -1,18 +1,14 @@
-import { plannedList } from '../../attach/plan.ts';
-import type { NetworkConfigList } from '../../cni/config.ts';
-import { toCniError } from '../../cni/error.ts';
-import type { Entry, PlannedAttachment } from '../../journal/entry.ts';
-import { addresses, type InterfaceAddress } from '../../linux/address.ts';
-import { isKernelError } from '../../linux/errors.ts';
-import { type Link, links } from '../../linux/link.ts';
-import { NetworkNamespace } from '../../linux/namespace.ts';
-import { Scope } from '../../linux/route.ts';
-import { Rtnetlink } from '../../linux/rtnetlink.ts';
-import { equalIP, formatIP, formatPrefix, parsePrefix } from '../../net/ip.ts';
-import { parseHostLocalConfig } from '../../plugins/host-local/config.ts';
-import { lookAtReservations } from '../../plugins/host-local/look.ts';
-import { rangeFor } from '../../plugins/host-local/range.ts';
-import { describeOwner } from '../../plugins/host-local/reservations.ts';
+import { plannedList } from '../attach/plan.ts';
+import type { NetworkConfigList } from '../cni/config.ts';
+import { toCniError } from '../cni/error.ts';
+import type { Entry, PlannedAttachment } from '../journal/entry.ts';
+import { Scope } from '../linux/route.ts';
+import { equalIP, formatIP, formatPrefix, parsePrefix } from '../net/ip.ts';
+import { parseHostLocalConfig } from '../plugins/host-local/config.ts';
+import { lookAtReservations } from '../plugins/host-local/look.ts';
+import { rangeFor } from '../plugins/host-local/range.ts';
+import { describeOwner } from '../plugins/host-local/reservations.ts';
+import { type NamespaceView, viewAt } from './namespace-view.ts';
 import { hostLocalConfigs, type WantedInterface, wantedInterface } from './wanted.ts';
 
 /** An interface as the kernel has it. */
@@ -38,43 +34,44 @@ export interface Compared {
 }
 
 /** Tells what a directory of host-local's keeps. */
-type Look = typeof lookAtReservations;
+export type Look = typeof lookAtReservations;
 
 /** Compares what the journal has of sandboxes, attachment by attachment, with what is there. Changes nothing. */
 export async function compareSandboxes(entries: readonly Entry[]): Promise<Compared[]> {
-  const directories = new Map<string, ReturnType<Look>>();
-  // Many pods share a directory, which has a file for each.
-  const look: Look = (directory) => {
-    const known = directories.get(directory) ?? lookAtReservations(directory);
-    directories.set(directory, known);
-    return known;
-  };
+  const look = lookOnce();
   const compared: Compared[] = [];
   for (const entry of entries) {
-    const sandbox = await lookInto(entry.plan.netns);
-    const held = entry.plan.attachments.filter(({ ifName }) => !entry.deleted.has(ifName));
-    compared.push(...(await Promise.all(held.map((planned) => compare(entry, planned, sandbox, look)))));
+    compared.push(...(await compareSandbox(entry, await viewAt(entry.plan.netns), look)));
   }
   return compared;
 }
 
-/** What a namespace has; a sentence where there is none to look into. */
-type Sandbox = { readonly links: readonly Link[]; readonly addresses: readonly InterfaceAddress[] } | string;
-
-async function lookInto(netns: string): Promise<Sandbox> {
-  try {
-    using namespace = NetworkNamespace.open(netns);
-    using netlink = Rtnetlink.open(namespace);
-    const [allLinks, allAddresses] = await netlink.run(links.list(), addresses.list());
-    return { links: allLinks, addresses: allAddresses };
-  } catch (error) {
-    // The file of a namespace that was unmounted is left behind empty.
-    if (isKernelError(error, 'ENOENT', 'ENOTDIR', 'EINVAL')) return `its namespace ${netns} is gone`;
-    throw error;
-  }
+/** Many pods share a directory, which has a file for each: it is read once for as long as this is used. */
+export function lookOnce(): Look {
+  const directories = new Map<string, ReturnType<Look>>();
+  return (directory) => {
+    const known = directories.get(directory) ?? lookAtReservations(directory);
+    directories.set(directory, known);
+    return known;
+  };
 }
 
-async function compare(entry: Entry, planned: PlannedAttachment, sandbox: Sandbox, look: Look): Promise<Compared> {
+/**
+ * Compares one sandbox.
+ *
+ * @param sandbox What its namespace has, or a sentence on why there is nothing to look at.
+ */
+export async function compareSandbox(entry: Entry, sandbox: NamespaceView | string, look: Look): Promise<Compared[]> {
+  const held = entry.plan.attachments.filter(({ ifName }) => !entry.deleted.has(ifName));
+  return Promise.all(held.map((planned) => compare(entry, planned, sandbox, look)));
+}
+
+async function compare(
+  entry: Entry,
+  planned: PlannedAttachment,
+  sandbox: NamespaceView | string,
+  look: Look,
+): Promise<Compared> {
   const differences = unfinished(entry, planned);
   let list: NetworkConfigList | undefined;
   let wanted: WantedInterface | undefined;
@@ -100,7 +97,7 @@ function unfinished({ complete, deleted, detaching, results }: Entry, { ifName }
   return results.has(ifName) ? [] : ['it is being attached, or could not be taken back: this may be held'];
 }
 
-function foundInterface(ifName: string, sandbox: Exclude<Sandbox, string>): FoundInterface | undefined {
+function foundInterface(ifName: string, sandbox: NamespaceView): FoundInterface | undefined {
   const link = sandbox.links.find(({ name }) => name === ifName);
   if (link === undefined) return undefined;
   const own = sandbox.addresses.filter(({ index, scope }) => index === link.index && scope !== Scope.link);

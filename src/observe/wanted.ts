@@ -1,11 +1,11 @@
-import { hasInterface } from '../../attach/network-status.ts';
-import { plannedList } from '../../attach/plan.ts';
-import type { ListedPlugin, NetworkConfigList } from '../../cni/config.ts';
-import { decodeResult } from '../../cni/convert.ts';
-import { isJsonObject } from '../../cni/json.ts';
-import type { PluginConfig } from '../../cni/plugin.ts';
-import type { ResultIP } from '../../cni/result.ts';
-import type { Entry, PlannedAttachment } from '../../journal/entry.ts';
+import { hasInterface } from '../attach/network-status.ts';
+import { plannedList } from '../attach/plan.ts';
+import type { ListedPlugin, NetworkConfigList } from '../cni/config.ts';
+import { decodeResult } from '../cni/convert.ts';
+import { isJsonObject } from '../cni/json.ts';
+import type { PluginConfig } from '../cni/plugin.ts';
+import type { ResultIP } from '../cni/result.ts';
+import type { Entry, PlannedAttachment } from '../journal/entry.ts';
 
 /** What the result of an ADD says of its interface in the pod. */
 export interface WantedInterface {
