@@ -206,20 +206,33 @@ function declared(plugin: ListedPlugin): readonly string[] {
 export function configFor(
   list: NetworkConfigList,
   plugin: ListedPlugin,
-  { runtimeConfig = {}, cniArgs, deviceId }: ChainOptions,
+  { runtimeConfig = {}, cniArgs = {}, deviceId }: ChainOptions,
   prevResult?: JsonObject,
 ): PluginConfig {
   const wanted = declared(plugin).filter((capability) => Object.hasOwn(runtimeConfig, capability));
+  const hasArgs = Object.keys(cniArgs).length > 0;
+  if (wanted.length === 0 && !hasArgs && !deviceId && prevResult === undefined) return ownConfig(list, plugin);
   const granted = Object.fromEntries(wanted.map((capability) => [capability, runtimeConfig[capability]]));
   return {
     ...plugin,
     ...(deviceId && { deviceID: deviceId, pciBusID: deviceId }),
-    ...(cniArgs && { args: withCniArgs(plugin['args'], cniArgs) }),
+    ...(hasArgs && { args: withCniArgs(plugin['args'], cniArgs) }),
     ...(wanted.length > 0 && { runtimeConfig: granted }),
     ...(prevResult && { prevResult }),
     cniVersion: list.cniVersion,
     name: list.name,
   };
+}
+
+/** By the plugin in its list. What nothing comes to from the attachment is one object for all: see {@link oncePerConfig}. */
+const ownConfigs = new WeakMap<NetworkConfigList, Map<ListedPlugin, PluginConfig>>();
+
+function ownConfig(list: NetworkConfigList, plugin: ListedPlugin): PluginConfig {
+  const ofList = ownConfigs.get(list) ?? new Map<ListedPlugin, PluginConfig>();
+  ownConfigs.set(list, ofList);
+  const config = ofList.get(plugin) ?? { ...plugin, cniVersion: list.cniVersion, name: list.name };
+  ofList.set(plugin, config);
+  return config;
 }
 
 function withCniArgs(args: JsonObject[string], cniArgs: JsonObject): JsonObject {

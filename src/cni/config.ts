@@ -1,6 +1,7 @@
 import { z } from 'zod';
 import { CniError, ErrorCode } from './error.ts';
 import { isJsonArray, isJsonObject, type JsonObject, type JsonValue } from './json.ts';
+import { freeze } from './once.ts';
 import { parseJson } from './parse-json.ts';
 import type { PluginConfig } from './plugin.ts';
 import { parseWith, show } from './schema.ts';
@@ -74,9 +75,28 @@ export interface ParseOptions {
  * @throws {CniError} 6 for malformed JSON, 7 for a wrong or missing key, 1 for a version that nobody here knows.
  */
 export function parseNetworkConfig(json: string, source: string, options: ParseOptions = {}): NetworkConfigList {
+  const key = JSON.stringify([json, source, options.defaultName]);
+  const before = lists.get(key);
+  if (before !== undefined) return before;
   const config = parseJson(json, source);
   if (!isJsonObject(config)) throw notAnObject(config, source);
-  return networkConfigOf(config, source, options);
+  const list = freeze(networkConfigOf(config, source, options));
+  remember(key, list);
+  return list;
+}
+
+/** What was read, by the text: the pods of a network come one after the other, with the same. */
+const lists = new Map<string, NetworkConfigList>();
+
+/** A node has some networks, of some hundred characters each. */
+const maxLists = 64;
+const maxKey = 16_384;
+
+function remember(key: string, list: NetworkConfigList): void {
+  if (key.length > maxKey) return;
+  const [oldest] = lists.keys();
+  if (lists.size >= maxLists && oldest !== undefined) lists.delete(oldest);
+  lists.set(key, list);
 }
 
 /** {@link parseNetworkConfig} for JSON that was already read. */

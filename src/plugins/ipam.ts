@@ -1,5 +1,6 @@
 import { z } from 'zod';
 import { CniError, ErrorCode } from '../cni/error.ts';
+import { oncePerConfig } from '../cni/once.ts';
 import type { NetworkCall, PluginCall, PluginConfig } from '../cni/plugin.ts';
 import type { Result, ResultDNS } from '../cni/result.ts';
 import { parsePluginConfig } from '../cni/schema.ts';
@@ -15,6 +16,8 @@ export const interfacePluginKeys = {
 };
 
 const ipamSchema = z.object({ ipam: interfacePluginKeys.ipam });
+
+const ipamType = oncePerConfig((config) => parsePluginConfig(ipamSchema, config).ipam.type);
 
 /**
  * Lets the IPAM plugin reserve addresses.
@@ -91,7 +94,7 @@ export async function gcIpam({ config, path, plugins }: NetworkCall): Promise<vo
  * does, or answer a second ADD with the addresses of the first, which would then be released with the second.
  */
 export function isIndependentIpam(config: PluginConfig): boolean {
-  return ['host-local', 'static'].includes(parsePluginConfig(ipamSchema, config).ipam.type);
+  return ['host-local', 'static'].includes(ipamType(config));
 }
 
 /**
@@ -110,7 +113,7 @@ export async function removeThenDeleteIpam(call: PluginCall, remove: () => Promi
 /** What cannot be read is told where the IPAM plugin is called. */
 function isReleasedThroughInterface(config: PluginConfig): boolean {
   try {
-    return parsePluginConfig(ipamSchema, config).ipam.type === 'dhcp';
+    return ipamType(config) === 'dhcp';
   } catch (error) {
     if (error instanceof CniError) return false;
     throw error;
@@ -118,7 +121,7 @@ function isReleasedThroughInterface(config: PluginConfig): boolean {
 }
 
 /** The same configuration, addressed to the IPAM plugin. */
-function delegateConfig(config: PluginConfig): PluginConfig | undefined {
-  const { type } = parsePluginConfig(ipamSchema, config).ipam;
+const delegateConfig = oncePerConfig((config): PluginConfig | undefined => {
+  const type = ipamType(config);
   return type === '' ? undefined : { ...config, type };
-}
+});

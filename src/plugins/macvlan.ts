@@ -1,6 +1,7 @@
 import { z } from 'zod';
 import { requireKnownArgs } from '../cni/args.ts';
 import { CniError, ErrorCode } from '../cni/error.ts';
+import { oncePerConfig } from '../cni/once.ts';
 import type { ConfigCall, Plugin } from '../cni/plugin.ts';
 import { parsePluginConfig } from '../cni/schema.ts';
 import { cniVersions } from '../cni/version.ts';
@@ -87,10 +88,12 @@ export const macvlan: Plugin = {
   gc: gcIpam,
 };
 
+const keysOf = oncePerConfig((config) => parsePluginConfig(schema, config));
+
 /** The MAC address is the runtime's, or that of CNI_ARGS, or the configuration's. */
 function parse({ config, attachment }: ConfigCall) {
   requireKnownArgs(attachment.args, ['MAC']);
-  const { runtimeConfig, mac, ...parsed } = parsePluginConfig(schema, config);
+  const { runtimeConfig, mac, ...parsed } = keysOf(config);
   return { ...parsed, mac: runtimeConfig.mac ?? macArgument(attachment.args) ?? mac };
 }
 

@@ -44,7 +44,6 @@ for (const namespace of ['default', 'kube-system']) {
         mark: true,
         name: 'vendor-chain',
         cniVersion: '1.1.0',
-        args: { cni: {} },
         prevResult: { cniVersion: '1.1.0' },
       },
     ]);

@@ -233,7 +233,7 @@ describe('what pods get while the daemon is down', { timeout }, () => {
   test('is what the daemon would execute', async () => {
     await using it = await directories(network, ['first', 'second', 'addresses']);
     const prepared = await it.prepare('1.0.0');
-    const common = { args: { cni: {} }, cniVersion: '1.0.0', name: 'main' };
+    const common = { cniVersion: '1.0.0', name: 'main' };
     assert.deepEqual(
       prepared.plugins.map(({ path, config, capabilities }) => [path, JSON.parse(config), capabilities]),
       [

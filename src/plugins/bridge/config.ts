@@ -1,5 +1,6 @@
 import { z } from 'zod';
 import { requireKnownArgs } from '../../cni/args.ts';
+import { oncePerConfig } from '../../cni/once.ts';
 import type { PluginCall } from '../../cni/plugin.ts';
 import { parsePluginConfig } from '../../cni/schema.ts';
 import { interfaceNameProblem } from '../../cni/validate.ts';
@@ -77,18 +78,22 @@ const nameExpectation = 'expected the name of a bridge, up to 15 bytes without /
 
 export type BridgeConfig = ReturnType<typeof parseBridge>;
 
-/** The MAC address is the runtime's, or that of args.cni, or that of CNI_ARGS. */
-export function parseBridge({ config, attachment }: Pick<PluginCall, 'config' | 'attachment'>) {
-  requireKnownArgs(attachment.args, ['MAC']);
-  const { args, runtimeConfig, vlanTrunk, ...keys } = parsePluginConfig(schema, config);
+const keysOf = oncePerConfig((config) => {
+  const { vlanTrunk, ...keys } = parsePluginConfig(schema, config);
   return {
     ...keys,
     isGateway: hasGateway(keys),
     trunk: trunkVlans(vlanTrunk ?? [], keys.vlan),
     /** A bridge that has to be made is one that tells VLANs apart. */
     filtersVlans: keys.vlan !== 0 || vlanTrunk !== undefined,
-    mac: runtimeConfig.mac ?? args.cni.mac ?? macArgument(attachment.args),
   };
+});
+
+/** The MAC address is the runtime's, or that of args.cni, or that of CNI_ARGS. */
+export function parseBridge({ config, attachment }: Pick<PluginCall, 'config' | 'attachment'>) {
+  requireKnownArgs(attachment.args, ['MAC']);
+  const { args, runtimeConfig, ...keys } = keysOf(config);
+  return { ...keys, mac: runtimeConfig.mac ?? args.cni.mac ?? macArgument(attachment.args) };
 }
 
 interface GatewayKeys {

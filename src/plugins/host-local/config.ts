@@ -2,6 +2,7 @@ import { isAbsolute, join, normalize } from 'node:path';
 import { z } from 'zod';
 import { type CniArgs, requireKnownArgs } from '../../cni/args.ts';
 import { CniError, ErrorCode } from '../../cni/error.ts';
+import { oncePerConfig } from '../../cni/once.ts';
 import type { PluginConfig } from '../../cni/plugin.ts';
 import type { ResultRoute } from '../../cni/result.ts';
 import { parsePluginConfig } from '../../cni/schema.ts';
@@ -72,19 +73,24 @@ const schema = z.object({
  *   together and for keys in CNI_ARGS that it does not know.
  */
 export function parseHostLocalConfig(config: PluginConfig, args: CniArgs): HostLocalConfig {
-  const { ipam, runtimeConfig, args: netArgs } = parsePluginConfig(schema, config);
+  const parsed = networkOf(config);
   requireKnownArgs(args, ['IP']);
+  return { ...parsed, requested: [...requestedByArgs(config, args), ...parsed.requested] };
+}
+
+const networkOf = oncePerConfig((config): HostLocalConfig => {
+  const { ipam, runtimeConfig, args } = parsePluginConfig(schema, config);
   const own = ipam.subnet === undefined ? [] : [[{ ...ipam, subnet: ipam.subnet }]];
   const ranges = [...(runtimeConfig?.ipRanges ?? []), ...own, ...(ipam.ranges ?? [])];
   return {
     network: config.name,
     directory: directoryOf(config.name, ipam.dataDir),
     sets: parseSets(config, ranges),
-    requested: [...requestedByArgs(config, args), ...(netArgs?.cni?.ips ?? []), ...(runtimeConfig?.ips ?? [])],
+    requested: [...(args?.cni?.ips ?? []), ...(runtimeConfig?.ips ?? [])],
     routes: ipam.routes ?? [],
     resolvConf: ipam.resolvConf,
   };
-}
+});
 
 /**
  * The directory of a network's reservations.
