@@ -11,7 +11,7 @@ import { type BridgeConfig, deleteSchema, parseBridge } from './bridge/config.ts
 import { withGateways } from './bridge/gateway.ts';
 import { ensureBridge, type NodeBridge } from './bridge/node-bridge.ts';
 import { ensureGateway } from './bridge/node-gateway.ts';
-import { joinBridge, waitForPort } from './bridge/port.ts';
+import { notConnected, portRequests, waitForPort } from './bridge/port.ts';
 import { Shares } from './bridge/share.ts';
 import { addSpoofCheck, gcSpoofChecks, removeSpoofCheck } from './bridge/spoof-check.ts';
 import { Container, configureInterface } from './container-interface.ts';
@@ -40,18 +40,29 @@ export const bridge: Plugin = {
     using node = Rtnetlink.open();
     await using shares = new Shares();
     const ofBridge = shares.hold(`bridge ${config.bridge}`);
-    const nodeBridge = await ofBridge.inTurn(() => ensureBridge(node, ofBridge, config));
+    const finding = ofBridge.inTurn(() => ensureBridge(node, ofBridge, config));
 
     await using undo = new AsyncDisposableStack();
-    const making = connect(container, node, nodeBridge, attachment.ifName, config);
-    const [{ inContainer, onNode }, ipam] = await makeWithAddresses(undo, container, call, making, () => addIpam(call));
+    const making = connect(container, node, finding, attachment.ifName, config);
+    const reserve = async () => [await finding, await addIpam(call)] as const;
+    const [{ inContainer, onNode }, [nodeBridge, ipam]] = await makeWithAddresses(
+      undo,
+      container,
+      call,
+      making,
+      reserve,
+    );
     if (config.macspoofchk) {
       await addSpoofCheck(call, onNode, inContainer.mac);
       undo.defer(() => removeSpoofCheck(call));
     }
     const { ips, routes } = withGateways(ipam ?? emptyResult, config);
-    if (!config.disableContainerInterface) await configureContainer(container, inContainer, { ips, routes }, config);
-    const gateway = config.isGateway ? await ensureGateway(node, nodeBridge, ips, config, shares, ofBridge) : undefined;
+    const [gateway] = await allDone(
+      config.isGateway ? ensureGateway(node, nodeBridge, ips, config, shares, ofBridge) : undefined,
+      config.disableContainerInterface
+        ? undefined
+        : configureContainer(container, inContainer, { ips, routes }, config),
+    );
     if (config.isGateway) await enableForwarding(ips);
     if (config.ipMasq && ips.length > 0) {
       const prefixes = ips.map(({ address }) => parsePrefix(address));
@@ -107,20 +118,26 @@ export const bridge: Plugin = {
   },
 };
 
-/** Makes the cable. When it throws, nothing of it is left. */
+/** Makes the cable, while the bridge is looked for. When it throws, nothing of it is left. */
 async function connect(
   container: Container,
   node: Rtnetlink,
-  nodeBridge: NodeBridge,
+  finding: Promise<NodeBridge>,
   name: string,
   config: BridgeConfig,
 ): Promise<VethPair> {
-  const pair = await createVeth(container, node, { name, mtu: config.mtu, mac: config.mac });
-  await using undo = new AsyncDisposableStack();
-  undo.defer(() => container.removeLink(name));
-  await joinBridge(node, nodeBridge, pair.onNode, config);
-  undo.move();
-  return pair;
+  const prepare = async (index: number) => portRequests(await finding, index, config);
+  try {
+    return await createVeth(container, node, { name, mtu: config.mtu, mac: config.mac, prepare });
+  } catch (error) {
+    return notConnected(await finding, error);
+  }
+}
+
+/** Waits for both, also where one fails: what is undone must not be under way still. */
+async function allDone<A, B>(...both: [A, B]): Promise<[Awaited<A>, Awaited<B>]> {
+  await Promise.allSettled(both);
+  return Promise.all(both);
 }
 
 async function linkOf(node: Rtnetlink, { index }: Pick<Link, 'index'>): Promise<Link> {

@@ -3,7 +3,7 @@ import type { Result } from '../cni/result.ts';
 import { isKernelError } from '../linux/errors.ts';
 import { type Link, links } from '../linux/link.ts';
 import { NetworkNamespace } from '../linux/namespace.ts';
-import type { Rtnetlink } from '../linux/rtnetlink.ts';
+import type { Request, Rtnetlink } from '../linux/rtnetlink.ts';
 import { storeSysctl } from '../linux/sysctl.ts';
 import type { Container } from './container-interface.ts';
 import { creationFailure, refuseTakenName } from './create-link.ts';
@@ -17,7 +17,7 @@ const nodeEndName = /^veth[0-9a-f]{8}$/;
 /** A cable between a container and the node. */
 export interface VethPair {
   readonly inContainer: Link;
-  /** `veth` and 8 hexadecimal digits, up. */
+  /** `veth` and 8 hexadecimal digits, as it was before it came up. */
   readonly onNode: Link;
 }
 
@@ -28,6 +28,8 @@ export interface VethSettings {
   readonly mtu?: number | undefined;
   /** The container's end's. */
   readonly mac?: string | undefined;
+  /** What is to be done to the node's end, given its index, before it comes up; asked once it is there. */
+  readonly prepare?: (index: number) => Promise<readonly Request<void>[]>;
 }
 
 /**
@@ -35,6 +37,7 @@ export interface VethSettings {
  *
  * @param node The node's routing socket.
  * @throws {CniError} when the container has an interface of that name, or the kernel refuses; nothing is made then.
+ * @throws {KernelError} of what was to be done to the node's end; nothing is left then.
  */
 export async function createVeth(container: Container, node: Rtnetlink, settings: VethSettings): Promise<VethPair> {
   const { peer, inContainer } = await createPair(container, settings);
@@ -45,7 +48,8 @@ export async function createVeth(container: Container, node: Rtnetlink, settings
   if (index === undefined) throw new Error(`veth "${settings.name}" has no other end`);
   // The node sends what belongs to the container, and takes no routes from it.
   storeSysctl(NetworkNamespace.host(), 0, 'ipv6', 'conf', peer, 'accept_ra');
-  const [, onNode] = await node.run(links.change(index, { up: true }), links.get({ index }));
+  const preparation = (await settings.prepare?.(index)) ?? [];
+  const [onNode] = await node.run(links.get({ index }), ...preparation, links.change(index, { up: true }));
   undo.move();
   return { inContainer, onNode };
 }

@@ -2,8 +2,9 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { CniError, ErrorCode } from '../../cni/error.ts';
 import { bridgePorts } from '../../linux/bridge-port.ts';
 import { bridgeVlans } from '../../linux/bridge-vlan.ts';
+import { isKernelError } from '../../linux/errors.ts';
 import { type Link, links } from '../../linux/link.ts';
-import type { Rtnetlink } from '../../linux/rtnetlink.ts';
+import type { Request, Rtnetlink } from '../../linux/rtnetlink.ts';
 import type { NodeBridge } from './node-bridge.ts';
 import { portVlanChanges, type VlanSettings } from './vlans.ts';
 
@@ -18,29 +19,42 @@ export interface PortSettings extends VlanSettings {
 }
 
 /**
- * Makes an interface a port of a bridge, in the VLANs that it is to be in.
+ * What makes an interface a port of a bridge, in the VLANs that it is to be in.
  *
- * @throws {CniError} where the bridge does not tell VLANs apart, or naming what the kernel did not take.
+ * @throws {CniError} where the bridge does not tell VLANs apart.
  */
-export async function joinBridge(
-  node: Rtnetlink,
-  bridge: NodeBridge,
-  { index, name }: Pick<Link, 'index' | 'name'>,
-  settings: PortSettings,
-): Promise<void> {
+export function portRequests(bridge: NodeBridge, index: number, settings: PortSettings): readonly Request<void>[] {
   const { hairpinMode, portIsolation } = settings;
   const changes = portVlanChanges(settings, bridge.data.defaultVlan ?? 0);
   if (changes !== undefined) requireVlanFilter(bridge);
-  const outcomes = await node.settle(
+  return [
     links.change(index, { master: bridge.index }),
     bridgePorts.change(index, { hairpin: hairpinMode, ...(portIsolation && { isolated: true }) }),
     ...(changes === undefined || changes.remove.length === 0 ? [] : [bridgeVlans.delete(index, changes.remove)]),
     ...(changes === undefined ? [] : [bridgeVlans.add(index, changes.add)]),
-  );
-  const failed = outcomes.find((outcome) => !outcome.ok);
-  if (failed?.ok !== false) return;
-  const message = `failed to connect "${name}" to bridge ${bridge.name}: ${failed.error.message}`;
-  throw new CniError(ErrorCode.Internal, message, '', { cause: failed.error });
+  ];
+}
+
+/**
+ * Makes an interface a port of a bridge.
+ *
+ * @throws {CniError} as {@link portRequests}, and of {@link notConnected}.
+ */
+export async function joinBridge(
+  node: Rtnetlink,
+  bridge: NodeBridge,
+  { index }: Pick<Link, 'index'>,
+  settings: PortSettings,
+): Promise<void> {
+  const requests = portRequests(bridge, index, settings);
+  await node.run(...requests).catch((error: unknown) => notConnected(bridge, error));
+}
+
+/** @throws {CniError} saying what the kernel did not take; any other error as it is. */
+export function notConnected({ name }: Pick<Link, 'name'>, error: unknown): never {
+  if (!isKernelError(error)) throw error;
+  const message = `failed to connect a port to bridge ${name}: ${error.message}`;
+  throw new CniError(ErrorCode.Internal, message, '', { cause: error });
 }
 
 /** A container must not be in another network than the one that it was given. */
