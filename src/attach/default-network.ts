@@ -1,28 +1,17 @@
-import { readdir, readFile } from 'node:fs/promises';
+import { readdir } from 'node:fs/promises';
 import { extname, join } from 'node:path';
 import { CniError, ErrorCode, toCniError } from '../cni/error.ts';
-import { isJsonObject } from '../cni/json.ts';
-import { parseJson } from '../cni/parse-json.ts';
-import { withPluginFiles } from '../cni/plugin-files.ts';
 import type { Cluster } from '../kubernetes/cluster.ts';
 import type { NetworkAttachmentDefinition } from '../kubernetes/schemas.ts';
 import { auxiliaryChain } from './auxiliary-chain.ts';
+import { type NetworkFile, readNetworkFile } from './network-file.ts';
 import type { Settings } from './settings.ts';
 
 /** A network's configuration as it was found. */
-export interface NetworkSource {
-  /** The text of a plugin's configuration or a conflist. */
-  readonly config: string;
-  /** Where it was found, for error messages. */
-  readonly source: string;
-  /** The network's name where the configuration has none. */
-  readonly name: string;
+export interface NetworkSource extends NetworkFile {
   /** The object that it was found by, where it was found by one. */
   readonly definition?: NetworkAttachmentDefinition;
 }
-
-/** The names of the meta-plugin, ours and Multus': a network that is one of these would call itself for ever. */
-export const metaPlugins: ReadonlySet<unknown> = new Set(['plexus', 'multus', 'multus-shim']);
 
 const isConfigurationFile = (name: string): boolean => /\.(conf|conflist|json)$/.test(name);
 
@@ -155,7 +144,7 @@ export async function findByName(
   const problems: CniError[] = [];
   for (const path of order(await configurationFiles(directory))) {
     try {
-      const found = await readSource(path);
+      const found = await readNetworkFile(path);
       if (found?.name === name) return found;
     } catch (error) {
       problems.push(toCniError(error));
@@ -173,14 +162,14 @@ export async function findByName(
 
 async function findFile(path: string): Promise<NetworkSource | undefined> {
   try {
-    return await readSource(path);
+    return await readNetworkFile(path);
   } catch (error) {
     const code = error instanceof Error && 'code' in error ? error.code : undefined;
     if (code === 'ENOENT' || code === 'ENOTDIR') return undefined;
     if (code !== 'EISDIR') throw error;
   }
   for (const file of await configurationFiles(path)) {
-    const found = await readSource(file);
+    const found = await readNetworkFile(file);
     if (found !== undefined) return found;
   }
   return undefined;
@@ -192,15 +181,4 @@ async function configurationFiles(directory: string): Promise<string[]> {
     .filter(isConfigurationFile)
     .sort()
     .map((name) => join(directory, name));
-}
-
-/** Reads one file; undefined when it is the meta-plugin's own. */
-async function readSource(path: string): Promise<NetworkSource | undefined> {
-  const config = await readFile(path, 'utf8');
-  const json = parseJson(config, path);
-  if (!isJsonObject(json)) throw new CniError(ErrorCode.DecodingFailure, `${path}: expected a JSON object`);
-  const plugins = Array.isArray(json['plugins']) ? json['plugins'] : [json];
-  if (plugins.some((plugin) => isJsonObject(plugin) && metaPlugins.has(plugin['type']))) return undefined;
-  const name = typeof json['name'] === 'string' ? json['name'] : '';
-  return { config: await withPluginFiles(config, path), source: path, name };
 }

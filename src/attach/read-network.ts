@@ -1,6 +1,7 @@
 import { type NetworkConfigList, parseNetworkConfig } from '../cni/config.ts';
 import { CniError, ErrorCode } from '../cni/error.ts';
-import { metaPlugins, type NetworkSource } from './default-network.ts';
+import type { NetworkSource } from './default-network.ts';
+import { metaPlugins } from './network-file.ts';
 
 /**
  * Reads a network's configuration. One that would call this very plugin is refused: it would wait for the sandbox that

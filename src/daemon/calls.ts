@@ -1,4 +1,4 @@
-import { metaPlugins } from '../attach/default-network.ts';
+import { metaPlugins } from '../attach/network-file.ts';
 import type { AttachmentReport } from '../attach/release.ts';
 import { parseArgs } from '../cni/args.ts';
 import { answerPlugin, statedVersion } from '../cni/command.ts';

@@ -1,12 +1,8 @@
 import { access, constants, readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { auxiliaryChain } from '../../attach/auxiliary-chain.ts';
-import {
-  findDefaultNetwork,
-  findNamedNetworks,
-  metaPlugins,
-  type NetworkSource,
-} from '../../attach/default-network.ts';
+import { findDefaultNetwork, findNamedNetworks, type NetworkSource } from '../../attach/default-network.ts';
+import { metaPlugins } from '../../attach/network-file.ts';
 import { parseSettings, type Settings } from '../../attach/settings.ts';
 import { parseNetworkConfig } from '../../cni/config.ts';
 import { findPlugin } from '../../cni/exec.ts';

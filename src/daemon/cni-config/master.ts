@@ -1,6 +1,6 @@
 import { readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { metaPlugins } from '../../attach/default-network.ts';
+import { metaPlugins } from '../../attach/network-file.ts';
 import { type NetworkConfigList, parseNetworkConfig } from '../../cni/config.ts';
 import { isJsonArray, isJsonObject, type JsonValue } from '../../cni/json.ts';
 import { parseJson } from '../../cni/parse-json.ts';

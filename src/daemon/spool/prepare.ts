@@ -1,6 +1,7 @@
 import { stat } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
-import { findDefaultNetwork, metaPlugins } from '../../attach/default-network.ts';
+import { findDefaultNetwork } from '../../attach/default-network.ts';
+import { metaPlugins } from '../../attach/network-file.ts';
 import { parseSettings, type Settings } from '../../attach/settings.ts';
 import { configFor } from '../../cni/chain.ts';
 import { type ListedPlugin, type NetworkConfigList, parseNetworkConfig } from '../../cni/config.ts';

@@ -1,7 +1,7 @@
 import { channel } from 'node:diagnostics_channel';
 import { type FSWatcher, watch } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { metaPlugins } from '../../attach/default-network.ts';
+import { metaPlugins } from '../../attach/network-file.ts';
 import { CniError, ErrorCode, toCniError } from '../../cni/error.ts';
 import { isJsonObject } from '../../cni/json.ts';
 import { parseJson } from '../../cni/parse-json.ts';
