@@ -45,6 +45,7 @@ async function attachAll(ready: ReadyPlan, done: Made[], request: PlanRequest, c
   await using recording = await begin(ready.plan, request, context).catch((error: unknown) => rejected(error, request));
   /** Those that hold nothing yet. */
   let waiting = ready.attachments;
+  let isPublished = false;
   try {
     for (let next = waiting[0]; next !== undefined; next = waiting[0]) {
       const each = next;
@@ -58,11 +59,15 @@ async function attachAll(ready: ReadyPlan, done: Made[], request: PlanRequest, c
       recording.add({ step: 'default-route', ifName, taken }),
     );
     await recording.note({ step: 'complete' });
-    const [statuses] = await Promise.all([pod && statusesOf(attachment.netns, done), recording.sync()]);
-    // Last of all: what fails after it would leave a pod that tells of networks it does not have.
-    if (statuses) await Promise.all([publish(statuses, request), recording[Symbol.asyncDispose]()]);
+    const publishing = statusesOf(attachment.netns, done, pod).then((statuses) => publish(statuses, request));
+    // The disk and the API server work at the same time.
+    const [published, synced] = await Promise.allSettled([publishing, syncAndClose(recording)]);
+    isPublished = published.status === 'fulfilled';
+    for (const outcome of [synced, published]) if (outcome.status === 'rejected') throw outcome.reason;
   } catch (error) {
     tellAdded(done, request);
+    // The pod must not tell of networks that it does not have.
+    if (isPublished) await publish([], request).catch(() => {});
     const unmade = waiting.map(({ planned }) => planned.ifName);
     if (error instanceof UndoneError) unmade.push(error.ifName);
     await undo(new Set(unmade), request, context, error);
@@ -122,7 +127,18 @@ async function begin(
   return journal.begin(plan);
 }
 
-async function statusesOf(netns: string, attached: readonly Made[]): Promise<NetworkStatus[]> {
+async function syncAndClose(recording: Recording): Promise<void> {
+  await recording.sync();
+  await recording[Symbol.asyncDispose]();
+}
+
+/** What a pod tells of its networks; nothing where no pod is known. */
+async function statusesOf(
+  netns: string,
+  attached: readonly Made[],
+  pod: PlanRequest['pod'],
+): Promise<readonly NetworkStatus[]> {
+  if (pod === undefined) return [];
   const links = await podLinks(netns);
   return withDefaultRoutes(attached).flatMap((each) => networkStatus(each, links));
 }
