@@ -105,7 +105,7 @@ const isSameNetwork = ({ namespace, name }: NetworkSelection, { selection }: Pla
 
 /** Whether an element asks for what an attachment was made for; its interface's name may have been ours. */
 function isSame(selection: NetworkSelection, planned: PlannedAttachment): boolean {
-  return planned.isTakenOver === true || isDeepStrictEqual(words(selection), words(planned.selection ?? {}));
+  return isDeepStrictEqual(words(selection), words(planned.selection ?? {}));
 }
 
 /** An element as the journal has it: values that are undefined are not in JSON. */

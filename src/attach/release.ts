@@ -60,7 +60,6 @@ export async function releaseEntry(
     const details = failures.flatMap((failure) => failure.details || []).join('; ');
     throw new CniError(first.code, `still held: ${failures.map(({ message }) => message).join('; ')}`, details);
   }
-  for (const file of plan.replaces ?? []) await removeFile(file);
   await context.journal.remove(key);
 }
 

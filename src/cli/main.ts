@@ -8,10 +8,8 @@ import { devicesCommand } from './devices.ts';
 import { doctorCommand } from './doctor.ts';
 import { explainCommand } from './explain.ts';
 import { gcCommand } from './gc.ts';
-import { installCommand } from './install.ts';
 import { runCommand } from './run.ts';
 import { statusCommand } from './status.ts';
-import { uninstallCommand } from './uninstall.ts';
 import { webhookCommand } from './webhook.ts';
 
 /* What a command needs beyond its options is loaded when it is called: the daemon stays small, and the others quick. */
@@ -29,10 +27,8 @@ const program = new Command(isKubectlPlugin ? 'kubectl plexus' : 'plexus')
   .addCommand(doctorCommand())
   .addCommand(explainCommand())
   .addCommand(gcCommand())
-  .addCommand(installCommand())
   .addCommand(runCommand())
   .addCommand(statusCommand())
-  .addCommand(uninstallCommand())
   .addCommand(webhookCommand())
   .addCommand(
     new Command('version')

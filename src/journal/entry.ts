@@ -28,8 +28,6 @@ const plannedAttachment = z.strictObject({
   deviceInfoFile: z.string().optional(),
   /** Gateways of the pod's default route, where it wants it on this network; empty for those of the network itself. */
   defaultRoute: z.array(z.string()).readonly().optional(),
-  /** Another meta-plugin made it: what its element of the annotation said beside its name and interface is not known. */
-  isTakenOver: z.boolean().optional(),
   /** The element of the pod's networks annotation that asked for it; absent for what a pod gets without asking there. */
   selection: z
     .looseObject({
@@ -69,8 +67,6 @@ const plan = z.strictObject({
   networks: z.string().optional(),
   /** In the order of ADD. */
   attachments: z.array(plannedAttachment).readonly(),
-  /** Files by which another meta-plugin, which made all this, would release it. They go with the entry. */
-  replaces: z.array(z.string()).readonly().optional(),
   /** Milliseconds since the epoch. */
   plannedAt: z.number(),
 });

@@ -69,16 +69,15 @@ export class Journal {
   /**
    * Writes a plan. Once this resolves, a crash at any later moment leaves a plan that DEL can work from.
    *
-   * @param done What was done for it already, by another program: it is on the disk with the plan, or neither is.
    * @throws {Error} EEXIST when there is an entry, for what that one holds must be released first; whatever else the disk
    *   refuses. Nothing is left then.
    */
-  async begin(plan: Plan, done: readonly Step[] = []): Promise<Recording> {
+  async begin(plan: Plan): Promise<Recording> {
     const path = this.#path(plan);
     steps.publish({ at: 'begin', path });
     const file = await open(path + unfinished, 'ax+', 0o600);
     try {
-      await file.appendFile([plan, ...done].map(encodeLine).join(''));
+      await file.appendFile(encodeLine(plan));
       await file.sync();
       // Unlike rename(2), link(2) leaves alone an entry that is there.
       await link(path + unfinished, path);

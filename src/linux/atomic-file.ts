@@ -1,5 +1,5 @@
 import { constants } from 'node:fs';
-import { type FileHandle, open, rename, symlink, unlink } from 'node:fs/promises';
+import { type FileHandle, open, rename, unlink } from 'node:fs/promises';
 import { dirname } from 'node:path';
 
 /** CNI runtimes pass over a file with this ending. */
@@ -25,66 +25,7 @@ export async function writeAtomically(path: string, content: string | Uint8Array
     await removeFile(temporary);
     throw error;
   }
-  await syncDirectory(dirname(path));
-}
-
-/** How a program is put in its place. */
-export interface Placement {
-  readonly uid: number;
-  readonly gid: number;
-  /** Told the path of the whole file before it gets its name. What it throws keeps the old file. */
-  readonly check: (temporary: string) => Promise<void>;
-}
-
-/**
- * Puts a program in its place so that whoever executes it finds all of the old one or all of the new. It is made in the
- * directory that it is for, whose security context it gets by that.
- *
- * @throws {Error} of the disk, or of `check`. The old program is still there then.
- */
-export async function placeProgram(path: string, content: Uint8Array, { uid, gid, check }: Placement): Promise<void> {
-  const temporary = path + unfinished;
-  try {
-    await writeProgram(temporary, content, { uid, gid });
-    await check(temporary);
-    await rename(temporary, path);
-  } catch (error) {
-    await removeFile(temporary);
-    throw error;
-  }
-  await syncDirectory(dirname(path));
-}
-
-/** Closed when this ends: what is open for writing cannot be executed. */
-async function writeProgram(
-  path: string,
-  content: Uint8Array,
-  { uid, gid }: Pick<Placement, 'uid' | 'gid'>,
-): Promise<void> {
-  await using file = await openNew(path, 0o700);
-  await file.writeFile(content);
-  await file.chown(uid, gid);
-  await file.chmod(0o755);
-  await file.sync();
-}
-
-/** Puts a symbolic link in its place, whatever file or link has its name, which is not missing for a moment. */
-export async function placeLink(path: string, target: string): Promise<void> {
-  const temporary = path + unfinished;
-  await removeFile(temporary);
-  try {
-    await symlink(target, temporary);
-    await rename(temporary, path);
-  } catch (error) {
-    await removeFile(temporary);
-    throw error;
-  }
-  await syncDirectory(dirname(path));
-}
-
-/** Waits until what was renamed, made or removed in a directory is so on the disk. */
-export async function syncDirectory(path: string): Promise<void> {
-  await using directory = await open(path, constants.O_RDONLY | constants.O_DIRECTORY);
+  await using directory = await open(dirname(path), constants.O_RDONLY | constants.O_DIRECTORY);
   await directory.sync();
 }
 

@@ -5,10 +5,9 @@ import type { DaemonConfig } from '../config.ts';
 import type { Logger } from '../log.ts';
 import { defaultSpoolDir, spoolDirectory } from '../spool/directory.ts';
 import { composeConfig } from './compose.ts';
-import { type Composed, ConfigKeeper } from './keeper.ts';
+import { ConfigKeeper } from './keeper.ts';
 import { findMaster } from './master.ts';
 import { pathOnNode, shimSocketDir } from './socket-dir.ts';
-import { refuseAfterUninstall } from './uninstalled.ts';
 
 /** Runtimes take the first file of the directory by name. */
 export const ownName = '00-plexus.conflist';
@@ -25,7 +24,6 @@ export async function keepCniConfig(config: DaemonConfig, log: Logger): Promise<
   if (source === 'auto') return keepGenerated(config, log);
   const file = join(cniConfigDir, basename(source));
   const compose = async () => {
-    await refuseAfterUninstall(config.stateDir);
     const text = await readFile(source, 'utf8');
     parseJson(text, source);
     return { text, from: source };
@@ -34,60 +32,37 @@ export async function keepCniConfig(config: DaemonConfig, log: Logger): Promise<
 }
 
 async function keepGenerated(config: DaemonConfig, log: Logger): Promise<ConfigKeeper> {
-  const { file, compose, directories, problems } = await generatedConfig(config);
-  for (const problem of problems) log.warn({ chrootDir: config.chrootDir }, problem);
-  const composeUnlessUninstalled = async () => {
-    await refuseAfterUninstall(config.stateDir);
-    return compose();
-  };
-  return ConfigKeeper.start({ file, compose: composeUnlessUninstalled, directories, log });
-}
-
-/** The CNI configuration that is made from the node's default network. */
-export interface GeneratedConfig {
-  readonly file: string;
-  readonly compose: () => Promise<Composed>;
-  /** What it depends on. */
-  readonly directories: readonly string[];
-  /** What of it may not be as the shim needs it. */
-  readonly problems: readonly string[];
-}
-
-export async function generatedConfig(config: DaemonConfig): Promise<GeneratedConfig> {
   const { cniConfigDir, multusAutoconfigDir = cniConfigDir, multusMasterCNI } = config;
-  const problems: string[] = [];
   let socketDir = await shimSocketDir(config);
   if (socketDir === undefined) {
     ({ socketDir } = config);
-    problems.push(
-      `socketDir ${socketDir} is not to be found below chrootDir, so the shim is told the same path; daemonSocketDir can tell it another`,
+    log.warn(
+      { socketDir, chrootDir: config.chrootDir },
+      'socketDir is not to be found below chrootDir, so the shim is told the same path; daemonSocketDir can tell it another',
     );
   }
-  const spool = await toldSpoolDir(config);
-  if (spool.problem !== undefined) problems.push(spool.problem);
-  const wishes = { ...config.wishes, socketDir, spoolDir: spool.told };
-  return {
+  const wishes = { ...config.wishes, socketDir, spoolDir: await toldSpoolDir(config, log) };
+  return ConfigKeeper.start({
     file: join(cniConfigDir, ownName),
     compose: async () => {
       const master = await findMaster(multusAutoconfigDir, multusMasterCNI);
       return { text: composeConfig(master, wishes), from: master.path };
     },
     directories: [cniConfigDir, multusAutoconfigDir],
-    problems,
-  };
+    log,
+  });
 }
 
-/** The spool as the shim is to see it; nothing is told where it looks there by itself. */
-async function toldSpoolDir(
-  config: DaemonConfig,
-): Promise<{ readonly told: string | undefined; readonly problem?: string }> {
+/** The spool as the shim is to see it; undefined where it looks there by itself. */
+async function toldSpoolDir(config: DaemonConfig, log: Logger): Promise<string | undefined> {
   const own = spoolDirectory(config);
   const found = config.spoolDir ?? (await pathOnNode(own, config.chrootDir));
-  if (found !== undefined) return { told: found === defaultSpoolDir ? undefined : found };
-  return {
-    told: undefined,
-    problem:
-      `the spool ${own} is not to be found below chrootDir, so the shim is told nothing of it: requests that it leaves ` +
-      'while no daemon answers would be lost; spoolDir can tell it',
-  };
+  if (found === undefined) {
+    log.warn(
+      { spool: own, chrootDir: config.chrootDir },
+      'the spool is not to be found below chrootDir, so the shim is told nothing of it: requests that it leaves while no ' +
+        'daemon answers would be lost; spoolDir can tell it',
+    );
+  }
+  return found === defaultSpoolDir ? undefined : found;
 }
