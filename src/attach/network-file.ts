@@ -45,8 +45,10 @@ export async function readNetworkFile(path: string): Promise<NetworkFile | undef
   const mark = markOf(path);
   const before = remembered.get(path);
   if (before !== undefined && before.mark === mark && !isThere(before.directory)) return before.file;
-  const file = await readFromDisk(path);
-  if (mark !== undefined && file !== undefined) remember(path, mark, file);
+  const text = await readFile(path, 'utf8');
+  const file = await networkIn(text, path);
+  // What others have added to it changes without it.
+  if (mark !== undefined && file?.config === text) remember(path, mark, file);
   return file;
 }
 
@@ -67,12 +69,11 @@ function remember(path: string, mark: string, file: NetworkFile): void {
   remembered.set(path, { mark, directory: join(dirname(path), file.name), file });
 }
 
-async function readFromDisk(path: string): Promise<NetworkFile | undefined> {
-  const config = await readFile(path, 'utf8');
-  const json = parseJson(config, path);
+async function networkIn(text: string, path: string): Promise<NetworkFile | undefined> {
+  const json = parseJson(text, path);
   if (!isJsonObject(json)) throw new CniError(ErrorCode.DecodingFailure, `${path}: expected a JSON object`);
   const plugins = Array.isArray(json['plugins']) ? json['plugins'] : [json];
   if (plugins.some((plugin) => isJsonObject(plugin) && metaPlugins.has(plugin['type']))) return undefined;
   const name = typeof json['name'] === 'string' ? json['name'] : '';
-  return { config: await withPluginFiles(config, path), source: path, name };
+  return { config: await withPluginFiles(text, path), source: path, name };
 }
