@@ -3,6 +3,7 @@ import { decodeResult, encodeResult } from './convert.ts';
 import { CniError, ErrorCode, toCniError } from './error.ts';
 import { PluginNotFoundError } from './exec.ts';
 import { isJsonObject, type JsonObject } from './json.ts';
+import { freeze } from './once.ts';
 import type { Attachment, PluginConfig, PluginRunner } from './plugin.ts';
 import type { Result } from './result.ts';
 import { validateContainerId, validateInterfaceName, validateNetworkName } from './validate.ts';
@@ -230,7 +231,7 @@ const ownConfigs = new WeakMap<NetworkConfigList, Map<ListedPlugin, PluginConfig
 function ownConfig(list: NetworkConfigList, plugin: ListedPlugin): PluginConfig {
   const ofList = ownConfigs.get(list) ?? new Map<ListedPlugin, PluginConfig>();
   ownConfigs.set(list, ofList);
-  const config = ofList.get(plugin) ?? { ...plugin, cniVersion: list.cniVersion, name: list.name };
+  const config = ofList.get(plugin) ?? freeze({ ...plugin, cniVersion: list.cniVersion, name: list.name });
   ofList.set(plugin, config);
   return config;
 }

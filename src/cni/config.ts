@@ -69,7 +69,8 @@ export interface ParseOptions {
 }
 
 /**
- * Reads a network's configuration: a list, or one plugin's configuration, which becomes a list of one.
+ * Reads a network's configuration: a list, or one plugin's configuration, which becomes a list of one. What was read is one
+ * frozen object for all who ask for the same.
  *
  * @param source The file or object that it comes from, as every message begins.
  * @throws {CniError} 6 for malformed JSON, 7 for a wrong or missing key, 1 for a version that nobody here knows.
