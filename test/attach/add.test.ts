@@ -1,5 +1,7 @@
 import assert from 'node:assert/strict';
+import { open } from 'node:fs/promises';
 import { describe, test } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { checkSandbox } from '../../src/attach/check.ts';
 import { CniError } from '../../src/cni/error.ts';
 import type { JsonObject } from '../../src/cni/json.ts';
@@ -291,6 +293,25 @@ describe('an ADD that fails leaves nothing, and says what failed', () => {
     const before = await node.state();
     node.api.fault({ match: (method) => method === 'PATCH', fail: 'Forbidden' });
     await assert.rejects(node.add(), /Forbidden|as the test wants it/);
+    assert.deepEqual(await node.state(), before);
+  });
+
+  test('a disk that fails as the pod has been told already: the pod is told otherwise', async (t) => {
+    await using node = await startNode((ipam) => ({
+      networks: 'net-a',
+      definitions: { 'net-a': macvlan(ipam, '10.1.0.0/24') },
+    }));
+    const before = await node.state();
+    await using file = await open(node.directory);
+    const told: string[] = [];
+    t.mock.method(Object.getPrototypeOf(file), 'datasync', async () => {
+      while (node.networkStatus().length === 0) await sleep(1);
+      told.push(...node.networkStatus().map(({ interface: name }) => String(name)));
+      throw Object.assign(new Error('EIO: i/o error, fdatasync'), { code: 'EIO' });
+    });
+    await assert.rejects(node.add(), /EIO: i\/o error/);
+    assert.deepEqual(told, ['eth0', 'net1']);
+    assert.deepEqual(node.networkStatus(), []);
     assert.deepEqual(await node.state(), before);
   });
 
