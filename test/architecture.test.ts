@@ -14,7 +14,7 @@ const floors = [
   ['playground'],
   ['webhook'],
   ['daemon'],
-  ['devices', 'ui'],
+  ['devices'],
   ['observe'],
   ['attach'],
   ['kubernetes', 'kubelet', 'journal'],
